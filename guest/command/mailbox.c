@@ -1,0 +1,77 @@
+#include "command/mailbox.h"
+
+#include "cpu/exit.h"
+#include "cpu/instructions.h"
+#include "cpu/trap.h"
+
+struct lab_mailbox lab_mailbox = {.magic = LAB_MAILBOX_MAGIC};
+
+/*
+ * How long to look for the next request before sleeping, in ticks of the time-stamp counter: some 50 us, which is what
+ * waking up costs, but 400 us when the last request was found by looking. Where the host has no CPU to spare, a guest
+ * that has just been woken may keep the controller from running by a long look.
+ */
+enum { SHORT_LOOK = 1 << 17, LONG_LOOK = 1 << 20 };
+
+static bool is_export(u64 function) {
+    for (const struct lab_export *entry = lab_exports_start; entry < lab_exports_end; entry++) {
+        if ((u64)entry->function == function)
+            return true;
+    }
+    return false;
+}
+
+static void set_phase(enum lab_phase phase) {
+    __atomic_store_n(&lab_mailbox.phase, phase, __ATOMIC_RELEASE);
+}
+
+/* Works on a copy: the controller may be a debugger away from its next request. */
+static void answer(struct lab_request request) {
+    const void *function = (const void *)request.function;
+    struct lab_reply reply = {.outcome = LAB_RETURNED};
+    if (!is_export(request.function))
+        reply.outcome = LAB_REFUSED;
+    else if (request.flags & LAB_UNGUARDED)
+        reply.result = trap_call(function, request.argument);
+    else if (!trap_guarded_call(function, request.argument, &reply.result, &reply.registers, &reply.cr2))
+        reply.outcome = LAB_EXCEPTION;
+    lab_mailbox.reply = reply;
+}
+
+/*
+ * Whether there is a request: the next number, and no other. The controller's write of a number may become visible byte
+ * by byte. Sequentially consistent, because `asleep` must be visible before it is read.
+ */
+static bool is_requested(void) {
+    return __atomic_load_n(&lab_mailbox.requested, __ATOMIC_SEQ_CST) == lab_mailbox.completed + 1;
+}
+
+/* Returns when there is a request, having slept if it was long in coming. */
+static void wait_for_request(void) {
+    static u64 look = SHORT_LOOK;
+    for (u64 start = rdtsc(); rdtsc() - start < look;) {
+        if (is_requested()) {
+            look = LONG_LOOK;
+            return;
+        }
+    }
+    look = SHORT_LOOK;
+    __atomic_store_n(&lab_mailbox.asleep, 1, __ATOMIC_SEQ_CST);
+    while (!is_requested())
+        sti_hlt_cli();
+    __atomic_store_n(&lab_mailbox.asleep, 0, __ATOMIC_SEQ_CST);
+}
+
+_Noreturn void mailbox_serve(void) {
+    log_print("ready\n");
+    set_phase(LAB_READY);
+    if (lab_options.exit)
+        exit_debug(EXIT_DONE);
+    for (;;) {
+        wait_for_request();
+        set_phase(LAB_BUSY);
+        answer(lab_mailbox.request);
+        set_phase(LAB_READY);
+        __atomic_store_n(&lab_mailbox.completed, lab_mailbox.completed + 1, __ATOMIC_RELEASE);
+    }
+}
