@@ -1,0 +1,70 @@
+"""Guest RAM as QEMU shares it: a file, mapped read-only."""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING
+
+from lab.errors import HostError, NoMemoryAt
+from lab.memory.protocol import Bank
+from lab.x86.address import PhysicalAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["SharedRam"]
+
+
+class SharedRam:
+    """The RAM of a machine, read through the file of its ``memory-backend-file,share=on``.
+
+    `banks` say which physical addresses lie where in the file; without them the file is one bank from address 0 on.
+    What the guest writes is visible at once; nothing can be written. Raises HostError when the file cannot be mapped
+    or is too short for a bank.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     _ = file.write(bytes(4096) + b"frame 1!"), file.truncate(8192), file.flush()
+    ...     with SharedRam(Path(file.name)) as ram:
+    ...         ram.read(PhysicalAddress(0x1000), 8)
+    b'frame 1!'
+    """
+
+    def __init__(self, path: Path, banks: Sequence[Bank] = ()) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        except (OSError, ValueError) as error:
+            raise HostError(f"cannot map the guest's RAM {path}: {error}; is its machine still running?") from error
+        self.banks = tuple(banks) or (Bank(PhysicalAddress(0), len(self._map)),)
+        for bank in self.banks:
+            if bank.file_offset + bank.size > len(self._map):
+                length = len(self._map)
+                self._map.close()
+                raise HostError(f"{path} has {length} bytes, too few for the bank at {bank.start}")
+
+    def read(self, address: PhysicalAddress, size: int) -> bytes:
+        """Exactly `size` bytes from `address` on; NoMemoryAt unless one bank holds them all."""
+        for bank in self.banks:
+            offset = int(address) - int(bank.start)
+            if offset >= 0 and offset + size <= bank.size:
+                offset += bank.file_offset
+                return self._map[offset : offset + size]
+        raise NoMemoryAt(address, size)
+
+    def close(self) -> None:
+        """Unmap the file; reading afterwards raises ValueError."""
+        self._map.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

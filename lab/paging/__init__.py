@@ -1,0 +1,37 @@
+"""How addresses are translated: the walk of one, the map of a whole space, and who may do what."""
+
+from lab.paging.access import Denial, Grant, Rights, denials, supervisor_rights, user_rights
+from lab.paging.aliases import Alias, Aliases, aliases_of
+from lab.paging.rules import leaf_mask, reserved_mask, reserved_reason
+from lab.paging.space import Mapping, leaves, map_space
+from lab.paging.tables import Kind, TableInfo, TableUse, tables
+from lab.paging.walk import Fault, FaultKind, Mapped, Step, Walk, translate, walk
+
+__all__ = [
+    "walk",
+    "translate",
+    "Walk",
+    "Step",
+    "Mapped",
+    "Fault",
+    "FaultKind",
+    "map_space",
+    "leaves",
+    "Mapping",
+    "Kind",
+    "aliases_of",
+    "Aliases",
+    "Alias",
+    "tables",
+    "TableInfo",
+    "TableUse",
+    "Rights",
+    "Grant",
+    "Denial",
+    "denials",
+    "supervisor_rights",
+    "user_rights",
+    "leaf_mask",
+    "reserved_mask",
+    "reserved_reason",
+]

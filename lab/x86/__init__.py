@@ -1,0 +1,32 @@
+"""The manual as classes: addresses, levels, entries, control registers. Knows no memory and no machine."""
+
+from lab.x86.address import PhysicalAddress, VirtualAddress
+from lab.x86.entry import Entry
+from lab.x86.levels import GIB, KIB, MIB, Level, size_text
+from lab.x86.registers import CR0, CR3, CR4, EFER, PAT, RFLAGS, MemoryType, PageFaultCode
+from lab.x86.state import PagingMode, PagingState
+from lab.x86.words import Bit, Field, Word
+
+__all__ = [
+    "VirtualAddress",
+    "PhysicalAddress",
+    "Level",
+    "Entry",
+    "PagingState",
+    "PagingMode",
+    "CR0",
+    "CR3",
+    "CR4",
+    "EFER",
+    "RFLAGS",
+    "PAT",
+    "MemoryType",
+    "PageFaultCode",
+    "Word",
+    "Bit",
+    "Field",
+    "KIB",
+    "MIB",
+    "GIB",
+    "size_text",
+]
