@@ -1,0 +1,91 @@
+"""Values of the guest's C types, as people read and write them: enum names, tags, addresses, NTSTATUS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lab.errors import UsageError
+from lab.x86.address import PhysicalAddress, VirtualAddress
+
+if TYPE_CHECKING:
+    from lab.kernel.image import KernelImage, Type
+
+__all__ = ["format_value", "parse_value", "make_tag"]
+
+_HEX_FROM = 0x10000
+"""From here on a number is more likely bits or an address than a count."""
+
+
+def make_tag(text: str) -> int:
+    """A pool tag as the number Windows stores: up to four characters, the first in the lowest byte.
+
+    >>> hex(make_tag("Lab1"))
+    '0x3162614c'
+
+    UsageError for an empty, longer or non-ASCII text.
+    """
+    if not 1 <= len(text) <= 4 or not text.isascii():
+        raise UsageError(f"{text!r} is no pool tag: one to four ASCII characters")
+    return int.from_bytes(text.encode().ljust(4), "little")
+
+
+def format_value(image: KernelImage, type_: Type, value: int, name: str = "") -> str:
+    """`value` of a parameter or result `name` of the given type, as text.
+
+    >>> from lab.kernel.image import KernelImage
+    >>> kernel = KernelImage.load()
+    >>> (_, pool_type), *_ = kernel.exports["ExAllocatePoolWithTag"].signature.parameters
+    >>> format_value(kernel, pool_type, 512)
+    'NonPagedPoolNx'
+    """
+    value &= (1 << 8 * min(type_.size or 8, 8)) - 1
+    named = _NAMED.get(type_.name)
+    if named:
+        return named(image, value)
+    if type_.kind == "pointer":
+        return str(VirtualAddress(value)) if value else "NULL"
+    if type_.kind == "enum":
+        return image.enum(type_.tag or type_.name).name_of(value)
+    if (
+        name.lower().endswith("tag")
+        and type_.size == 4
+        and (tag := value.to_bytes(4, "little").decode("latin-1")).isascii()
+    ):
+        return repr(tag)
+    if type_.kind == "signed" and value >> (8 * type_.size - 1):
+        return str(value - (1 << 8 * type_.size))
+    return str(value) if value < _HEX_FROM else f"{value:#x}"
+
+
+_NAMED: dict[str, Callable[[KernelImage, int], str]] = {
+    "PHYSICAL_ADDRESS": lambda _, value: str(PhysicalAddress(value % (1 << PhysicalAddress.bits))),
+    "BOOLEAN": lambda _, value: "TRUE" if value else "FALSE",
+    "LOGICAL": lambda _, value: "TRUE" if value else "FALSE",
+    "KPROCESSOR_MODE": lambda image, value: image.enum("_MODE").name_of(value),
+    "NTSTATUS": lambda _, value: f"{value:#010x}",
+}
+"""Types whose values read better by what they mean than as numbers."""
+
+
+def parse_value(
+    image: KernelImage, type_: Type | None, name: str, text: str, address: Callable[[str], int]
+) -> int | str:
+    """What a person typed for a parameter, as a number, or as text that the callee gets the address of.
+
+    Enum names, quoted or bare pool tags, decimal and hexadecimal numbers; `address` resolves address expressions.
+    A C string parameter takes the text itself. UsageError or AddressError for anything else.
+    """
+    if type_ is not None and type_.kind == "pointer" and type_.target is not None and type_.target.kind == "char":
+        return text
+    constant = image.find_constant(text)
+    if constant is not None:
+        return constant
+    if name.lower().endswith("tag") and type_ is not None and type_.size == 4 and not text[:1].isdigit():
+        return make_tag(text.strip("'"))
+    if text.upper() in ("NULL", "FALSE", "TRUE"):
+        return int(text.upper() == "TRUE")
+    try:
+        return int(text.replace("_", ""), 0)
+    except ValueError:
+        return int(address(text))

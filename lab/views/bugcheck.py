@@ -1,0 +1,54 @@
+"""`lab bugcheck`: why the guest stopped."""
+
+from __future__ import annotations
+
+from lab.kernel.mailbox import BugCheck, read_mailbox
+from lab.snapshot import Snapshot
+from lab.views.cells import address_cell, line
+from lab.views.registry import view
+from lab.views.report import Cell, Json, KeyValues, Line, Lines, Report, Role
+from lab.x86.address import VirtualAddress
+
+__all__ = ["show_bugcheck"]
+
+
+@view("bugcheck", schema="lab.bugcheck/1")
+def show_bugcheck(snapshot: Snapshot) -> Report:
+    """Why the guest stopped: STOP code, parameters, caller.
+
+    Exit code 1 when there was none.
+    """
+    mailbox = read_mailbox(snapshot.guest)
+    stop = mailbox.bugcheck
+    data: dict[str, Json] = {"phase": mailbox.phase, "bugcheck": _data(snapshot, stop) if stop else None}
+    phase = "in no phase that it tells" if mailbox.phase == "unknown" else mailbox.phase
+    block = _block(snapshot, stop) if stop else Lines((line(f"no bug check; the guest is {phase}"),))
+    return Report("lab.bugcheck/1", data, (block,), answer=stop is not None, problems=mailbox.problems)
+
+
+def _data(snapshot: Snapshot, stop: BugCheck) -> dict[str, Json]:
+    return {
+        "code": f"{stop.code:#010x}",
+        "name": stop.name,
+        "parameters": [hex(each) for each in stop.parameters],
+        "caller": hex(stop.caller),
+        "caller_symbol": _caller(snapshot, stop),
+        "cr2": hex(stop.cr2),
+        "registers": {name: hex(value) for name, value in stop.registers.items()},
+    }
+
+
+def _caller(snapshot: Snapshot, stop: BugCheck) -> str | None:
+    """The function that the return address belongs to: a call that never returns may be the last thing in it."""
+    nearest = snapshot.kernel.nearest(stop.caller - 1) if snapshot.kernel else None
+    return nearest[0].name if nearest else None
+
+
+def _block(snapshot: Snapshot, stop: BugCheck) -> KeyValues:
+    symbol = _caller(snapshot, stop)
+    items: list[tuple[str, Line]] = [
+        ("STOP", line(Cell(f"{stop.code:#010x}  {stop.name}", Role.BAD))),
+        *((f"parameter {i}", line(f"{each:#018x}")) for i, each in enumerate(stop.parameters, 1)),
+        ("called from", line(address_cell(VirtualAddress(stop.caller)), Cell(f"  {symbol or ''}", Role.SYMBOL))),
+    ]
+    return KeyValues(tuple(items))

@@ -1,0 +1,90 @@
+"""`lab walk`: every entry on the way of one address."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from lab.errors import UsageError
+from lab.paging import Fault, Mapped, Step, Walk
+from lab.snapshot import Snapshot
+from lab.views.cells import walk_line
+from lab.views.registry import AnyAddress, view
+from lab.views.report import Json, Report
+from lab.views.report import lines as lines_block
+from lab.views.windbg import windbg_lines
+from lab.x86.address import PhysicalAddress
+
+__all__ = ["show_walk"]
+
+
+@view("walk", schema="lab.walk/1", example="lab walk KeBugCheckEx+0x10")
+def show_walk(
+    snapshot: Snapshot,
+    address: Annotated[AnyAddress, "what to walk: hexadecimal, a symbol, rip, cr2, mdl:0, pool:Tag"],
+    *,
+    style: Annotated[Literal["lab", "windbg"], "lab: one line a level; windbg: as WinDbg's !pte prints it"] = "lab",
+    cr3: Annotated[PhysicalAddress | None, "walk from this root table instead of CR3's"] = None,
+) -> Report:
+    """Every entry on the way of one address, and what decides.
+
+    One line a level: index, where the entry is, its value, its set bits. The last lines say what the address resolves
+    to and what may be done with it, and which level's bit forbids the rest; or which bit of which level ends the walk.
+    Exit code 1 when the address is not mapped.
+    """
+    if isinstance(address, PhysicalAddress):
+        raise UsageError(f"{address} is a physical address, which needs no walk; try: lab aliases {address}")
+    walk = snapshot.walk(address, cr3)
+    texts = windbg_lines(snapshot.memory, walk) if style == "windbg" else walk.lines()
+    cells = [walk_line(text) for text in texts]
+    return Report("lab.walk/1", walk_data(walk, snapshot), (lines_block(cells),), answer=walk.is_mapped)
+
+
+def walk_data(walk: Walk, snapshot: Snapshot) -> dict[str, Json]:
+    """The walk as a program reads it."""
+    data: dict[str, Json] = {"address": hex(walk.address)}
+    symbol = snapshot.describe(walk.address)
+    if symbol:
+        data["symbol"] = symbol
+    data |= {"root": hex(walk.root), "levels": walk.levels, "steps": [_step(step) for step in walk.steps]}
+    return data | (_mapped(walk.outcome) if isinstance(walk.outcome, Mapped) else _fault(walk.outcome))
+
+
+def _step(step: Step) -> dict[str, Json]:
+    return {
+        "level": str(step.level),
+        "index": step.index,
+        "entry_address": hex(step.entry_address),
+        "entry": hex(step.entry),
+        "flags": list(step.flags),
+        "leaf": step.leaf,
+    }
+
+
+def _mapped(outcome: Mapped) -> dict[str, Json]:
+    denials: list[Json] = [
+        {
+            "access": denial.access,
+            "level": None if denial.level is None else str(denial.level),
+            "bit": denial.bit,
+            "name": denial.name,
+        }
+        for denial in outcome.denials
+    ]
+    return {
+        "outcome": "mapped",
+        "physical": hex(outcome.physical),
+        "page_size": outcome.page_size,
+        "memory_type": str(outcome.memory_type),
+        "global": outcome.is_global,
+        "access": {"supervisor": str(outcome.supervisor), "user": str(outcome.user)},
+        "denials": denials,
+    }
+
+
+def _fault(outcome: Fault) -> dict[str, Json]:
+    level = None if outcome.level is None else str(outcome.level)
+    return {
+        "outcome": "fault",
+        "access": {"supervisor": "---", "user": "---"},
+        "fault": {"level": level, "bit": outcome.bit, "reason": outcome.reason, "kind": outcome.kind.value},
+    }

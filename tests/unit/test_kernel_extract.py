@@ -1,0 +1,116 @@
+"""The description of the kernel is what its ELF, read by other programs, says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.errors import ImageMissing
+from lab.kernel.extract import extract, main
+from lab.kernel.image import IMAGES, KernelImage
+
+ELF = IMAGES / "kernel.elf"
+
+
+@pytest.fixture(scope="module")
+def kernel() -> KernelImage:
+    return KernelImage.load()
+
+
+def test_description_is_fresh_and_small() -> None:
+    description = ELF.with_suffix(".json")
+    assert json.loads(description.read_text()) == json.loads(json.dumps(extract(ELF)))
+    assert description.stat().st_size < 300_000
+
+
+@pytest.mark.skipif(not shutil.which("nm"), reason="binutils are not installed")
+def test_symbols_are_those_nm_shows(kernel: KernelImage) -> None:
+    shown = subprocess.run(["nm", ELF], check=True, capture_output=True, text=True).stdout
+    for line in shown.splitlines():
+        address, _, name = line.split()
+        if not name.startswith((".", "lab_export_", "LC")):
+            assert int(address, 16) in {each.address for each in kernel.symbols if each.name == name}, name
+
+
+def test_structures_are_laid_out_as_windows_has_them(kernel: KernelImage) -> None:
+    offsets = {name: field.offset for name, field in kernel.structure("MDL").fields.items()}
+    assert offsets == {
+        "Next": 0x00,
+        "Size": 0x08,
+        "MdlFlags": 0x0A,
+        "Process": 0x10,
+        "MappedSystemVa": 0x18,
+        "StartVa": 0x20,
+        "ByteCount": 0x28,
+        "ByteOffset": 0x2C,
+    }
+    assert kernel.structure("_MMPFN").size == 0x30
+    assert kernel.structure("_MMPFN").field("u3").type.tag == "_MMPFN.u3"
+    assert kernel.structure("POOL_HEADER").field("PoolTag").type.name == "ULONG"
+
+
+def test_enums_and_constants(kernel: KernelImage) -> None:
+    assert kernel.enum("page_location").name_of(6) == "PAGE_ACTIVE"
+    assert kernel.enum("mdl_flag").flags_of(0x5) == ("MDL_MAPPED_TO_SYSTEM_VA", "MDL_SOURCE_IS_NONPAGED_POOL")
+    assert kernel.constant("PTE_NX") == 1 << 63
+    assert kernel.constant("PFN_DATABASE") == 0xFFFFFA80_00000000
+
+
+def test_exports_have_addresses_types_and_help(kernel: KernelImage) -> None:
+    export = kernel.export("MmMapLockedPagesSpecifyCache")
+    assert kernel.symbol(export.name).address == export.address
+    assert not export.is_command
+    assert export.signature is not None
+    assert export.signature.returns.name == "PVOID"
+    assert [name for name, _ in export.signature.parameters][:3] == ["MemoryDescriptorList", "AccessMode", "CacheType"]
+    assert export.signature.parameters[2][1].kind == "enum"
+    assert str(kernel.export("DbgPrint").signature) == "(PCSTR Format, ...)"
+    commands = [each for each in kernel.exports.values() if each.is_command]
+    assert commands
+    assert all(each.help for each in commands)
+    assert list(kernel.exports) == sorted(kernel.exports)
+
+
+def test_every_export_has_a_signature(kernel: KernelImage) -> None:
+    assert [each.name for each in kernel.exports.values() if each.signature is None] == []
+
+
+def test_globals_have_types(kernel: KernelImage) -> None:
+    kind = kernel.variable_type("lab_mailbox")
+    assert kind is not None
+    assert (kind.kind, kind.tag) == ("struct", "lab_mailbox")
+    usage = kernel.structure("pool_tag_usage").field("kind").type
+    assert usage.kind == "array"
+    assert usage.target is not None
+    assert "bytes" in kernel.structure(usage.target.tag).fields
+
+
+def test_main_writes_a_loadable_description(tmp_path: Path) -> None:
+    elf = tmp_path / "kernel.elf"
+    shutil.copy(ELF, elf)
+    assert main([str(elf), str(tmp_path / "kernel.json")]) == 0
+    assert KernelImage.load(elf).symbol("lab_log").size > 65536
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".new"] == []
+
+
+def test_stale_or_missing_description_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ImageMissing, match="make kernel"):
+        KernelImage.load(tmp_path / "kernel.json")
+    elf = tmp_path / "kernel.elf"
+    shutil.copy(ELF, elf)
+    shutil.copy(ELF.with_suffix(".json"), tmp_path)
+    with elf.open("ab") as file:
+        file.write(b"changed")
+    with pytest.raises(ImageMissing, match="does not describe"):
+        KernelImage.load(elf)
+    elf.with_suffix(".json").write_text("{")
+    with pytest.raises(ImageMissing, match="make kernel"):
+        KernelImage.load(elf)
+
+
+def test_usage() -> None:
+    assert main([]) == 2
