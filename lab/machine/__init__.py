@@ -1,0 +1,50 @@
+"""Machines: QEMU with a guest in it, driven through a mailbox in shared RAM, through QMP and through GDB.
+
+>>> from lab.machine import Machine
+>>> with Machine() as machine:
+...     machine.call.MmGetPhysicalAddress(0xfffff78000000000).ok
+True
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from lab.machine.background import BackgroundMachine, attach, boot, machines, reboot, stop
+from lab.machine.machine import Machine, PendingCall
+from lab.machine.qemu import MachineOptions, parse_size
+
+if TYPE_CHECKING:
+    from lab.kernel.mailbox import BugCheck
+    from lab.machine.calls import CallResult
+    from lab.machine.mailbox import GuestException
+
+__all__ = [
+    "Machine",
+    "MachineOptions",
+    "CallResult",
+    "PendingCall",
+    "GuestException",
+    "BugCheck",
+    "BackgroundMachine",
+    "boot",
+    "attach",
+    "machines",
+    "reboot",
+    "stop",
+    "parse_size",
+]
+
+_LATE = {
+    "CallResult": "lab.machine.calls",
+    "GuestException": "lab.machine.mailbox",
+    "BugCheck": "lab.kernel.mailbox",
+}
+"""Names whose modules are not needed to start QEMU, and are imported while it boots."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATE[name]), name)

@@ -1,0 +1,514 @@
+"""The Machine: QEMU, the guest in it, and all ways to drive and see it, as one object that cleans up after itself."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from lab.errors import GuestCrashed, UsageError
+from lab.machine import autopsy
+from lab.machine.folder import Folder
+from lab.machine.host import find_image, runtime_directory
+from lab.machine.process import Process, uninterrupted
+from lab.machine.qemu import MONITORS, MachineOptions, Qemu, ram_banks
+from lab.machine.record import Record
+from lab.machine.waiting import wait_until
+
+# Whatever is not needed to start QEMU is imported while it boots.
+if TYPE_CHECKING:
+    from lab.kernel.image import KernelImage
+    from lab.kernel.mailbox import BugCheck
+    from lab.machine.calls import CallResult, Calls, Target
+    from lab.machine.gdb import Gdb
+    from lab.machine.mailbox import Argument, Mailbox
+    from lab.machine.qmp import Qmp
+    from lab.memory.ram import SharedRam
+    from lab.snapshot import Registers, Snapshot
+    from lab.x86.state import PagingState
+
+__all__ = ["Machine", "PendingCall"]
+
+START_TIMEOUT = 10.0
+CALL_TIMEOUT = 5.0
+
+
+class Machine:
+    """A machine: QEMU and the guest in it.
+
+    Use it as a context manager: inside, the guest is up; afterwards QEMU is gone, and all files with it, whatever
+    happened. With `gdb`, GDB is started and loads the symbols while the guest boots.
+
+    >>> with Machine(MachineOptions(append=("verifier",))) as machine:
+    ...     machine.call.MmIsAddressValid(0xfffff78000000000).result
+    1
+
+    Entering raises ToolMissing, ImageMissing or HostError for what this host lacks, QemuFailed when QEMU refuses its
+    arguments, GuestCrashed and GuestStopped when the guest ends while it boots, and GuestTimeout when it is not ready
+    after `timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        options: MachineOptions | None = None,
+        *,
+        name: str = "",
+        gdb: bool = False,
+        timeout: float = START_TIMEOUT,
+    ) -> None:
+        self.options = options or MachineOptions()
+        self.name = name
+        self._wants_gdb = gdb
+        self._timeout = timeout
+        self._outlives_us = False
+        self._folder: Folder | None = None
+        self._qemu: Qemu | None = None
+        self._kernel: KernelImage | None = None
+        self._memory: SharedRam | None = None
+        self._mailbox: Mailbox | None = None
+        self._qmp: Qmp | None = None
+        self._gdb: Gdb | None = None
+        self._idle_gdb: Gdb | None = None  # started, not connected yet
+        self._targets: dict[str | int, Target] = {}
+
+    # ------------------------------------------------------------------------------------------------- lifetime ----
+
+    def start(self) -> Self:
+        """Boot the machine; return it when the guest is ready."""
+        if self._qemu is not None:
+            raise UsageError("this machine has been started already; make a new one")
+        _open_machines[self] = os.getpid()
+        try:
+            with uninterrupted():
+                self._launch()
+            self._bring_up()
+            if self._wants_gdb:
+                _ = self.gdb
+        except BaseException:
+            self.close()
+            raise
+        self._outlives_us = bool(self.name)
+        return self
+
+    def _launch(self) -> None:
+        """Start the programs; all that takes time comes later, while they start."""
+        source = find_image(self.options.kernel)
+        self._folder = Folder.create(runtime_directory(), self.name or None)
+        if self.name:
+            self.options = self.options.with_kernel(_keep_kernel(source, self._folder.path))
+        self._qemu = Qemu.start(self.options, self._folder, lasting=bool(self.name))
+        if self.name:
+            Record.of(self.name, self.options, source, self._qemu).save(self._folder.path)
+        if self._wants_gdb:
+            self._idle_gdb = self._start_gdb()
+
+    @classmethod
+    def attach(cls, record: Record, folder: Path, *, timeout: float = START_TIMEOUT) -> Self:
+        """Return the background machine that `record` tells of; closing it leaves it running.
+
+        Raises ProcessLookupError when it has ended, HostError when its QEMU does not answer within `timeout` seconds.
+        """
+        machine = cls(record.options, name=record.name)
+        machine._outlives_us = True
+        machine._qemu = Qemu(Process(record.pid, started=record.started), folder, record.command)
+        try:
+            machine._kernel = _image_of(record.options)
+            machine._open_memory()
+            machine._connect_qmp(timeout)
+        except BaseException:
+            machine.close()
+            raise
+        return machine
+
+    def close(self) -> None:
+        """End QEMU, and remove all that the machine left; a background machine goes on and is only let go of."""
+        with uninterrupted():
+            _open_machines.pop(self, None)
+            try:
+                self._disconnect()
+            finally:
+                self._end()
+
+    def _disconnect(self) -> None:
+        for gdb in (self._gdb, self._idle_gdb):
+            if gdb is not None:
+                gdb.close(detach=self._outlives_us)
+        if self._qmp is not None:
+            self._qmp.close()
+
+    def _end(self) -> None:
+        self._gdb = self._idle_gdb = self._qmp = None
+        if self._qemu is not None:
+            end = self._qemu.process.close if self._outlives_us else self._qemu.process.kill
+            end()
+        for each in (self._mailbox, self._memory):
+            if each is not None:
+                each.close()
+        self._mailbox = self._memory = None
+        if self._folder is not None:
+            self._folder.close(remove=not self._outlives_us)
+
+    def __enter__(self) -> Self:
+        if self._qemu is None:
+            self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _bring_up(self) -> None:
+        """Connect to a QEMU that is still starting, and wait for the guest in it."""
+        self._kernel = _image_of(self.options)
+        if "exit" in self.options.append:
+            return  # it leaves as soon as it is ready; `wait_exit` tells how
+        try:
+            self._connect_qmp(self._timeout)
+        except GuestCrashed:
+            self.qemu.process.wait(1.0)
+            raise self.qemu.refusal() from None
+        self._open_memory()
+        mailbox = self._mailbox
+        if mailbox is None:
+            return  # nothing tells when a guest that is not ours is ready
+        if not wait_until(lambda: mailbox.is_ready, self._timeout, alive=lambda: self.check("during the boot"), spin=0):
+            raise autopsy.timeout(self, "become ready", self._timeout)
+
+    def _open_memory(self) -> None:
+        from lab.machine.mailbox import Mailbox
+        from lab.memory.ram import SharedRam
+
+        banks = ram_banks(self.options)
+        self._memory = SharedRam(self.qemu.ram, banks)
+        if self._kernel is not None and self._kernel.find("lab_mailbox"):
+            self._mailbox = Mailbox(self.qemu.ram, banks, self._kernel, self.qemu.folder)
+
+    def wait_exit(self, timeout: float = START_TIMEOUT) -> int:
+        """Wait until the guest has left through the debug-exit device; return the value it gave.
+
+        Raises GuestTimeout when it has not after `timeout` seconds, GuestCrashed when QEMU ended in another way.
+        """
+        if not self.qemu.process.wait(timeout):
+            raise autopsy.timeout(self, "exit", timeout)
+        code = self.qemu.process.exit_code
+        if code is None or code < 2 or not code & 1:
+            self.check("before the guest exited")
+            raise self.qemu.refusal()
+        return code >> 1
+
+    # ---------------------------------------------------------------------------------------------------- parts ----
+
+    @property
+    def qemu(self) -> Qemu:
+        """The QEMU process and its folder."""
+        if self._qemu is None:
+            raise UsageError("this machine is not running; use it in a with statement, or call start()")
+        return self._qemu
+
+    @property
+    def memory(self) -> SharedRam:
+        """The guest's RAM, by physical addresses."""
+        if self._memory is None:
+            _ = self.qemu
+            raise UsageError("this machine has ended")
+        return self._memory
+
+    @property
+    def kernel(self) -> KernelImage:
+        """What the kernel's own image says of it. Raises UsageError for a guest that is not ours."""
+        if self._kernel is None:
+            raise UsageError(f"{self.options.kernel} is not the lab's kernel, so nothing is known of its insides")
+        return self._kernel
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The mailbox of the guest. Raises UsageError for a guest that is not ours."""
+        if self._mailbox is None:
+            raise UsageError(f"{self.options.kernel} has no mailbox: only the lab's own kernel can be called")
+        return self._mailbox
+
+    @property
+    def has_mailbox(self) -> bool:
+        """Whether the guest can be called."""
+        return self._mailbox is not None
+
+    @property
+    def qmp(self) -> Qmp:
+        """The connection to QEMU itself, made when first needed."""
+        return self._qmp or self._connect_qmp(START_TIMEOUT)
+
+    def _connect_qmp(self, timeout: float) -> Qmp:
+        from lab.machine.qmp import Qmp
+
+        # The last first: other programs find the first one free.
+        paths = [self.qemu.folder / name for name in reversed(MONITORS)]
+        self._qmp = Qmp.connect_to_free(paths, timeout=timeout)
+        return self._qmp
+
+    @property
+    def connected_qmp(self) -> Qmp | None:
+        """The connection to QEMU if there is one already."""
+        return self._qmp
+
+    @property
+    def gdb(self) -> Gdb:
+        """GDB, connected when first needed. The guest goes on running if it was."""
+        if self._gdb is None:
+            with uninterrupted():
+                self._idle_gdb = self._idle_gdb or self._start_gdb()
+            was_running = self.is_running
+            self._idle_gdb.attach(self.qemu.folder / "gdb")
+            if was_running:
+                self._idle_gdb.continue_()
+            self._gdb, self._idle_gdb = self._idle_gdb, None
+        return self._gdb
+
+    def _start_gdb(self) -> Gdb:
+        from lab.machine.gdb import Gdb
+
+        def check(during: str, patience: float) -> None:
+            if self.qemu.process.wait(patience):
+                self.check(during)
+
+        return Gdb(self.qemu.folder, self.options.kernel, check)
+
+    @property
+    def log(self) -> str:
+        """All that the guest wrote to its serial port."""
+        return self.qemu.console
+
+    # ---------------------------------------------------------------------------------------- running and stopping ----
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the CPU runs: not paused, not at a breakpoint, not stopped for good."""
+        return self.qmp.status() == "running" if self._gdb is None else self._gdb.is_running
+
+    def stop(self) -> None:
+        """Pause the guest."""
+        if self._gdb is not None:
+            self._gdb.interrupt()
+        else:
+            self.qmp.stop()
+
+    def cont(self) -> None:
+        """Let the guest run on."""
+        if self._gdb is not None:
+            self._gdb.continue_()
+        else:
+            self.qmp.cont()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Pause the guest for the duration of the block; it runs on afterwards if it ran before."""
+        was_running = self.is_running
+        if was_running:
+            self.stop()
+        try:
+            yield
+        finally:
+            if was_running:
+                self.cont()
+
+    @property
+    def bugcheck(self) -> BugCheck | None:
+        """Why the guest stopped for good, None while it has not."""
+        if self._mailbox is None or self._kernel is None or not self._mailbox.is_stopped:
+            return None
+        from lab.kernel.mailbox import read_mailbox
+        from lab.kernel.objects import Guest
+        from lab.x86.state import PagingState
+
+        # The image is read where it was loaded, so no state of paging is needed.
+        return read_mailbox(Guest(self._kernel, self.memory, PagingState())).bugcheck
+
+    def check(self, during: str = "meanwhile") -> None:
+        """Raise GuestCrashed or GuestStopped if the guest is beyond help; `during` ends that sentence."""
+        autopsy.check(self, during)
+
+    # ---------------------------------------------------------------------------------------------------- calls ----
+
+    @cached_property
+    def call(self) -> Calls:
+        """The guest's functions: `machine.call("name", …)` or `machine.call.name(…)`; see `Calls`."""
+        from lab.machine.calls import Calls
+
+        return Calls(self)
+
+    def post(
+        self, function: str | int, *arguments: Argument, guarded: bool = True, timeout: float = CALL_TIMEOUT
+    ) -> PendingCall:
+        """Ask the guest to call a function, without waiting for its result: it may meet a breakpoint on the way.
+
+        Others are kept from calling until `PendingCall.wait` has returned. Raises what `machine.call` does; `timeout`
+        is how long to wait for the guest to finish what it does for others.
+        """
+        target, mailbox = self._target(function, len(arguments)), self.mailbox
+        if not mailbox.acquire(timeout, lambda: self.check(f"before a call of {target.name}")):
+            raise autopsy.timeout(self, f"come to serve {target.name}, because of another session's call,", timeout)
+        try:
+            self._wait_idle(target, timeout)
+            numbers, blocks = mailbox.place(arguments)
+            mailbox.post(target.address, numbers, 0 if guarded else self.kernel.constant("LAB_UNGUARDED"))
+        except BaseException:
+            mailbox.release()
+            raise
+        return PendingCall(self, target, blocks)
+
+    def _wait_idle(self, target: Target, timeout: float) -> None:
+        """Wait for the guest to be ready, although a call that was given up may still be under way."""
+        mailbox = self.mailbox
+        if mailbox.is_idle and mailbox.is_ready:
+            return
+        during = f"before a call of {target.name}"
+        if not wait_until(lambda: mailbox.is_idle and mailbox.is_ready, timeout, alive=lambda: self.check(during)):
+            raise autopsy.timeout(self, f"come to serve {target.name}, because of an earlier call,", timeout)
+
+    def gdb_call(self, function: str | int, *arguments: int, timeout: float = CALL_TIMEOUT) -> CallResult:
+        """Call a guest function through GDB, whatever the guest is doing, and return its result.
+
+        The mailbox is not used: it also works at a breakpoint, and breakpoints inside the function are met. Raises
+        GdbError when the guest stops before the function has returned.
+        """
+        target, mailbox = self._target(function, len(arguments)), self.mailbox
+        with self.gdb.stopped():
+            expression = mailbox.stage(target.address, arguments)
+            mailbox.ring()  # a halted CPU does not go on by itself, wherever its instruction pointer points
+            returned = self.gdb.evaluate(expression, timeout=timeout) != "0"
+        return target.result(mailbox.staged_reply(returned=returned))
+
+    def _target(self, function: str | int, count: int) -> Target:
+        target = self._targets.get(function)
+        if target is None:
+            from lab.machine.calls import find_target
+
+            target = self._targets[function] = find_target(self.kernel, function)
+        target.check(count, self.mailbox.most_arguments)
+        return target
+
+    # ----------------------------------------------------------------------------------------------- inspecting ----
+
+    def registers(self) -> Registers:
+        """Return the registers of the CPU now."""
+        from lab.snapshot import Registers
+
+        return Registers.from_mapping(self.qmp.registers())
+
+    def paging_state(self, registers: Registers | None = None) -> PagingState:
+        """Return all that decides how addresses are translated, as it is now or was with these registers."""
+        from lab.x86.registers import CR0, CR3, CR4, EFER, RFLAGS
+        from lab.x86.state import PagingState
+
+        found = registers or self.registers()
+        state = PagingState(
+            cr0=CR0(found.cr0),
+            cr3=CR3(found.cr3),
+            cr4=CR4(found.cr4),
+            efer=EFER(found.efer),
+            rflags=RFLAGS(found.rflags),
+        )
+        return state if self._kernel is None else _with_cpu_features(state, self._kernel, self.memory)
+
+    def snapshot(self) -> Snapshot:
+        """Return the machine as it is now, for inspectors; pause it first where the moment matters.
+
+        >>> with machine.paused():
+        ...     print(machine.snapshot().resolve("cr3"))
+        pa:0x000...
+        """
+        from lab.snapshot import Snapshot
+
+        registers = self.registers()
+        return Snapshot(self.memory, self.paging_state(registers), registers, self._kernel, self.name)
+
+    def describe(self, address: int) -> str:
+        """Return an address as people read it, with the symbol it is in."""
+        from lab.x86.address import VirtualAddress
+
+        symbol = self._kernel.describe(address) if self._kernel else None
+        return f"{VirtualAddress(address)} ({symbol})" if symbol else str(VirtualAddress(address))
+
+
+class PendingCall:
+    """A call that the guest was asked to make, and may be making."""
+
+    def __init__(self, machine: Machine, target: Target, blocks: list[tuple[int, bytearray]]) -> None:
+        self._machine = machine
+        self._target = target
+        self._blocks = blocks
+        self._result: CallResult | None = None
+        self._given_up = False
+
+    def wait(self, timeout: float = CALL_TIMEOUT) -> CallResult:
+        """Wait for the function to return; then others may call again. Raises what `machine.call` does."""
+        if self._result is not None:
+            return self._result
+        if self._given_up:
+            raise UsageError(f"waiting for {self._target.name} was given up before")
+        mailbox = self._machine.mailbox
+        self._given_up = True
+        try:
+            reply = mailbox.wait(timeout, self._look_after)
+            if reply is None:
+                raise autopsy.timeout(self._machine, f"return from {self._target.name}", timeout)
+            mailbox.take_back(self._blocks)
+        finally:
+            mailbox.release()
+        self._result = self._target.result(reply)
+        return self._result
+
+    def _look_after(self) -> None:
+        self._machine.check(f"during the call of {self._target.name}")
+
+
+_open_machines: dict[Machine, int] = {}
+"""Machines to be ended with this process, each with the process that started it: a fork does not own them."""
+
+
+@atexit.register
+def _close_all() -> None:
+    for machine, owner in list(_open_machines.items()):
+        if owner == os.getpid():
+            machine.close()
+
+
+def _image_of(options: MachineOptions) -> KernelImage | None:
+    """What is known of the kernel; None for one that is not ours. Raises ImageMissing when its description is stale."""
+    from lab.kernel.image import KernelImage
+
+    ours = options.kernel.name == "kernel.elf" or options.kernel.with_suffix(".json").exists()
+    return KernelImage.load(options.kernel) if ours else None
+
+
+def _keep_kernel(kernel: Path, folder: Path) -> Path:
+    """Copy a kernel and its description beside the machine that runs it, so that building it anew does no harm."""
+    for source in (kernel, kernel.with_suffix(".json")):
+        if source.exists():
+            shutil.copy(source, folder)
+    return folder / kernel.name
+
+
+def _with_cpu_features(state: PagingState, kernel: KernelImage, memory: SharedRam) -> PagingState:
+    """Add what no control register tells and the kernel found out by CPUID and RDMSR."""
+    from lab.kernel.objects import Guest
+    from lab.x86.registers import PAT
+
+    cpu = Guest(kernel, memory, state).variable("lab_cpu")
+    if not cpu["max_physical_bits"]:
+        return state  # too early in the boot
+    vendor: Literal["intel", "amd"] = "amd" if cpu.bytes("vendor").startswith(b"AuthenticAMD") else "intel"
+    return replace(
+        state,
+        pat=PAT(cpu["pat"]),
+        max_phys_bits=cpu["max_physical_bits"],
+        gib_pages=bool(cpu["features"] & kernel.constant("CPU_GIB_PAGES")),
+        vendor=vendor,
+    )

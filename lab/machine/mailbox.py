@@ -1,0 +1,270 @@
+"""The mailbox: a structure in guest RAM through which the guest is told which of its functions to call.
+
+Its layout is the guest's (guest/include/lab.h) and is read from the kernel image. Of guest RAM only the pages it lies
+in are mapped writable here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import HostError, UsageError
+from lab.kernel.image import KernelImage
+from lab.kernel.objects import StructView
+from lab.machine.waiting import SPIN, wait_until
+from lab.memory.protocol import Bank
+from lab.snapshot.registers import Registers
+from lab.x86.address import VirtualAddress
+
+__all__ = ["Mailbox", "Reply", "GuestException", "Argument"]
+
+Argument = int | str | bytes | bytearray
+"""What a guest function can be given: a number, or bytes whose address it gets; a `bytearray` is read back after."""
+
+MASK64 = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class GuestException:
+    """An exception that ended a guarded call: `cr2` counts where `vector` is 14, a page fault."""
+
+    vector: int
+    name: str
+    error_code: int
+    cr2: int
+    registers: Registers
+
+    def __str__(self) -> str:
+        where = f" at {VirtualAddress(self.cr2)}" if self.vector == 14 else ""
+        return f"{self.name}{where}, error code {self.error_code:#x}, rip {VirtualAddress(self.registers.rip)}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The guest's answer to one request: RAX of the function, or the exception that ended it."""
+
+    result: int
+    exception: GuestException | None = None
+    refused: bool = False
+
+
+class Mailbox:
+    """The mailbox of one running guest.
+
+    One request is under way at a time: `acquire` keeps out the other threads and processes that share the machine.
+    """
+
+    def __init__(self, ram: Path, banks: Sequence[Bank], image: KernelImage, folder: Path) -> None:
+        """Map the mailbox of the kernel described by `image`. Raises HostError when the RAM cannot be opened."""
+        self._image = image
+        self._structure = image.structure("lab_mailbox")
+        self._map, start = _map_writable(ram, banks, image, self._structure.size)
+        self._bytes = memoryview(self._map)[start : start + self._structure.size]
+        # Words are written by one instruction each: a guest never sees half of one.
+        self._words = self._bytes.cast("Q")
+        self._phase, self._requested, self._completed, self._asleep, self._request, self._reply = (
+            self._structure.field(name).offset // 8
+            for name in ("phase", "requested", "completed", "asleep", "request", "reply")
+        )
+        self._argument = self._request + image.structure("lab_request").field("argument").offset // 8
+        self._ready, self._bugchecked = image.constant("LAB_READY"), image.constant("LAB_BUGCHECKED")
+        self._returned, self._refused = image.constant("LAB_RETURNED"), image.constant("LAB_REFUSED")
+        self._scratch = self._structure.field("scratch").offset
+        self._registers = image.structure("lab_registers")
+        self.most_arguments = image.constant("LAB_ARGUMENTS")
+        self._staged_answers = (8 * self.most_arguments, 8 * self.most_arguments + 8, 8 * self.most_arguments + 16)
+        staged_size = self._staged_answers[-1] + self._registers.size
+        self._scratch_size = image.constant("LAB_SCRATCH") - staged_size & ~15
+        self._staged = self._scratch + self._scratch_size
+        self._address = image.symbol("lab_mailbox").address
+        self._lock_file = os.open(folder / "mailbox.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        self._threads = threading.Lock()
+        self._bell = -1
+        self._had_to_ring = False
+        self._console = folder / "console.in"
+
+    # ---------------------------------------------------------------------------------------------------- state ----
+
+    @property
+    def phase(self) -> str:
+        """What the guest is at: booting, ready, busy or bugchecked."""
+        return self._image.enum("lab_phase").name_of(self._words[self._phase]).removeprefix("LAB_").lower()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a bug check has stopped the guest for good."""
+        return bool(self._words[self._phase] == self._bugchecked)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the guest has come up and is not serving a request."""
+        return bool(self._words[self._phase] == self._ready)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the last request has been answered."""
+        return bool(self._words[self._completed] == self._words[self._requested])
+
+    # ------------------------------------------------------------------------------------------------- requests ----
+
+    def acquire(self, timeout: float, alive: Callable[[], None]) -> bool:
+        """Keep all others from making requests; False when they kept us out for `timeout` seconds."""
+        if not self._threads.acquire(timeout=timeout):
+            return False
+        try:
+            if wait_until(self._try_flock, timeout, alive=alive, spin=0):
+                return True
+        except BaseException:
+            self._threads.release()
+            raise
+        self._threads.release()
+        return False
+
+    def release(self) -> None:
+        """Let the others in."""
+        fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+        self._threads.release()
+
+    def post(self, function: int, arguments: Sequence[int], flags: int = 0) -> None:
+        """Make a request. The mailbox must be acquired and idle."""
+        words = self._words
+        words[self._request], words[self._request + 1] = function, flags
+        for index, argument in enumerate(arguments, self._argument):
+            words[index] = argument & MASK64
+        words[self._requested] += 1  # last, and x86 keeps the order of stores
+        self._had_to_ring = self.ring()
+
+    def wait(self, timeout: float, alive: Callable[[], None]) -> Reply | None:
+        """Wait for the answer to the last request, None when it has not come after `timeout` seconds."""
+
+        def look_after() -> None:
+            # The guest may have fallen asleep between our request and our look at `asleep`.
+            self.ring()
+            alive()
+
+        words, requested, completed = self._words, self._requested, self._completed
+        number = words[requested]
+        # Waking up takes longer than a spin, and goes faster on a CPU that is not kept busy by one.
+        spin = 0 if self._had_to_ring else SPIN
+        if not wait_until(lambda: words[completed] == number, timeout, alive=look_after, spin=spin):
+            return None
+        outcome, result = words[self._reply], words[self._reply + 1]
+        if outcome == self._returned:
+            return Reply(result)
+        if outcome == self._refused:
+            return Reply(0, refused=True)
+        found = self._view().inner("reply")
+        return Reply(0, self._exception(found.inner("registers"), found["cr2"]))
+
+    def ring(self) -> bool:
+        """Wake the guest if it sleeps, and return whether it did; it sleeps on if there is nothing to do."""
+        if not self._words[self._asleep]:
+            return False
+        if self._bell < 0:
+            self._bell = os.open(self._console, os.O_RDWR | os.O_NONBLOCK)
+        with suppress(BlockingIOError):  # full of wake-ups already
+            os.write(self._bell, b"\n")
+        return True
+
+    def place(self, arguments: Sequence[Argument]) -> tuple[list[int], list[tuple[int, bytearray]]]:
+        """Put bytes and strings into the scratch area; return plain numbers, and where to read each bytearray back.
+
+        Raises UsageError when they do not fit.
+        """
+        numbers, read_back, used = [], [], 0
+        for argument in arguments:
+            if isinstance(argument, int):
+                numbers.append(int(argument))
+                continue
+            data = argument.encode() + b"\0" if isinstance(argument, str) else argument
+            if used + len(data) > self._scratch_size:
+                raise UsageError(f"strings and blocks of one call share {self._scratch_size} bytes; these need more")
+            self._bytes[self._scratch + used : self._scratch + used + len(data)] = bytes(data)
+            numbers.append(self._address + self._scratch + used)
+            if isinstance(data, bytearray):
+                read_back.append((used, data))
+            used += len(data) + 15 & ~15
+        return numbers, read_back
+
+    def take_back(self, blocks: Sequence[tuple[int, bytearray]]) -> None:
+        """Read what the guest left in the bytearrays that `place` was given."""
+        for offset, data in blocks:
+            start = self._scratch + offset
+            data[:] = self._bytes[start : start + len(data)]
+
+    # ----------------------------------------------------------------------------------------- calls without it ----
+
+    def stage(self, function: int, arguments: Sequence[int]) -> str:
+        """Prepare a guarded call that somebody else makes the guest do, whatever it is doing; return the C expression.
+
+        Arguments and answer lie at the end of the scratch area, which no request uses.
+        """
+        for index, argument in enumerate(arguments, self._staged // 8):
+            self._words[index] = argument & MASK64
+        here = self._address + self._staged
+        result, cr2, registers = (here + offset for offset in self._staged_answers)
+        word = "(unsigned long long *)"
+        answers = f"{word}{result:#x}, (struct lab_registers *){registers:#x}, {word}{cr2:#x}"
+        return f"(int)trap_guarded_call((void *){function:#x}, {word}{here:#x}, {answers})"
+
+    def staged_reply(self, *, returned: bool) -> Reply:
+        """Read what became of the staged call; the expression was true if it `returned`."""
+        result, cr2, registers = (self._staged + offset for offset in self._staged_answers)
+        if returned:
+            return Reply(self._words[result // 8])
+        data = bytes(self._bytes[registers : registers + self._registers.size])
+        view = StructView(self._address + registers, self._registers, data, self._image)
+        return Reply(0, self._exception(view, self._words[cr2 // 8]))
+
+    def close(self) -> None:
+        """Unmap the mailbox."""
+        if self._lock_file < 0:
+            return
+        os.close(self._lock_file)
+        self._lock_file = -1
+        if self._bell >= 0:
+            os.close(self._bell)
+        self._words.release()
+        self._bytes.release()
+        self._map.close()
+
+    def _try_flock(self) -> bool:
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _exception(self, record: StructView, cr2: int) -> GuestException:
+        vector = record["vector"]
+        name = self._image.enum("trap_vector").name_of(vector).replace("TRAP_", "#")
+        return GuestException(vector, name, record["error_code"], cr2, _registers(record))
+
+    def _view(self) -> StructView:
+        return StructView(self._address, self._structure, bytes(self._bytes), self._image)
+
+
+def _registers(record: StructView) -> Registers:
+    return Registers.from_mapping({name: record[name] for name in record.structure.fields})
+
+
+def _map_writable(ram: Path, banks: Sequence[Bank], image: KernelImage, size: int) -> tuple[mmap.mmap, int]:
+    """Map the pages that hold the mailbox; return the mapping and where in it the mailbox begins."""
+    physical = image.physical_of(image.symbol("lab_mailbox").address)
+    bank = next((each for each in banks if physical is not None and each.start <= physical < each.end), None)
+    if physical is None or bank is None:
+        raise HostError("the kernel image has no mailbox in RAM; build it again with: make kernel")
+    offset = physical - bank.start + bank.file_offset
+    start = offset % mmap.ALLOCATIONGRANULARITY
+    try:
+        with ram.open("r+b") as file:
+            return mmap.mmap(file.fileno(), start + size, offset=offset - start), start
+    except OSError as error:
+        raise HostError(f"cannot open the guest's RAM {ram}: {error.strerror}; is its machine running?") from error
