@@ -1,0 +1,144 @@
+"""What verbs share: output options, the choice or making of a machine, and verbs made from views."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lab.views.registry import Kind, Parameter
+
+if TYPE_CHECKING:
+    from lab.machine import MachineOptions
+    from lab.views.registry import View
+    from lab.views.report import Report
+
+__all__ = [
+    "output_options",
+    "name_option",
+    "machine_options",
+    "make_machine_options",
+    "click_parameter",
+    "view_command",
+    "emit",
+    "wants_colour",
+]
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def output_options(function: Decorated) -> Decorated:
+    """Add `--json` and `--color`; the function receives `as_json: bool` and `color: str`."""
+    function = click.option(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        default="auto",
+        help="Colour the text; auto: on a terminal, unless NO_COLOR is set.",
+    )(function)
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(function)
+
+
+def name_option(function: Decorated) -> Decorated:
+    """Add `--name`; the function receives `machine_name: str | None`."""
+    return click.option(
+        "--name",
+        "machine_name",
+        metavar="NAME",
+        help="Which background machine; may be left out where only one runs.",
+    )(function)
+
+
+def machine_options(function: Decorated) -> Decorated:
+    """Add what describes a machine to be booted; `make_machine_options` takes it out of the arguments again."""
+    for option in (
+        click.option("--qemu", multiple=True, metavar="ARG", help="One more argument for QEMU; may be repeated."),
+        click.option("--kernel", metavar="FILE", type=click.Path(dir_okay=False), help="Another kernel to boot."),
+        click.option("--accel", default="tcg", show_default=True, metavar="NAME", help="QEMU's accelerator."),
+        click.option("--cpu", default="max", show_default=True, metavar="MODEL", help="QEMU's CPU model."),
+        click.option("--ram", default="64M", show_default=True, metavar="SIZE", help="RAM, such as 64M or 2G."),
+        click.option("--machine", default="microvm", show_default=True, help="microvm or q35."),
+        click.option(
+            "--verifier", is_flag=True, help="Stop documented misuse with bug check 0xC4, as Driver Verifier."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def make_machine_options(options: dict[str, Any]) -> MachineOptions:
+    """Take the values of `machine_options` out of `options`, and describe the machine by them."""
+    from pathlib import Path
+
+    from lab.machine import MachineOptions, parse_size
+
+    kernel = options.pop("kernel")
+    chosen: dict[str, Any] = {"kernel": Path(kernel)} if kernel else {}
+    return MachineOptions(
+        machine=options.pop("machine"),
+        ram=parse_size(options.pop("ram")),
+        cpu=options.pop("cpu"),
+        accel=options.pop("accel"),
+        append=("verifier",) if options.pop("verifier") else (),
+        extra=tuple(options.pop("qemu")),
+        **chosen,
+    )
+
+
+def wants_colour(choice: str) -> bool:
+    """Whether text is to be coloured, by `--color`, NO_COLOR and what stdout is."""
+    if choice == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return choice == "always"
+
+
+def emit(report: Report, *, as_json: bool, color: str) -> int:
+    """Print a report as text or JSON, and give the exit code that its answer asks for."""
+    if as_json:
+        from lab.render.json import render_json
+
+        click.echo(render_json(report), nl=False)
+    else:
+        from lab.render.text import render_text
+
+        # color=True: what to colour is decided already, and click must not strip it.
+        click.echo(render_text(report, color=wants_colour(color)), nl=False, color=True)
+    return 0 if report.answer else 1
+
+
+def view_command(view: View) -> click.Command:
+    """Make the verb of a view: its parameters, `--name`, `--json` and `--color`."""
+
+    @name_option
+    @output_options
+    def run(machine_name: str | None, as_json: bool, color: str, **arguments: Any) -> int:
+        from lab.machine import attach
+
+        with attach(machine_name) as machine, machine.paused():
+            report = view.run(machine.snapshot(), arguments)
+        return emit(report, as_json=as_json, color=color)
+
+    text = f"{view.help}\n\n\b\nExample:\n  {view.example}"
+    command = click.command(view.name, help=text, short_help=view.summary)(run)
+    command.params[:0] = [click_parameter(each) for each in view.parameters]
+    return command
+
+
+def click_parameter(parameter: Parameter) -> click.Parameter:
+    """A declared parameter as click knows it; what it means is checked by the one who declared it."""
+    choices = click.Choice(parameter.choices) if parameter.kind is Kind.CHOICE else None
+    if parameter.positional:
+        return click.Argument([parameter.name], required=parameter.required, type=choices, metavar=parameter.metavar)
+    if parameter.kind is Kind.FLAG:
+        return click.Option([parameter.flag, parameter.name], is_flag=True, help=parameter.help)
+    return click.Option(
+        [parameter.flag, parameter.name],
+        required=parameter.required,
+        type=choices,
+        metavar=None if choices else parameter.metavar,
+        help=parameter.help,
+        default=parameter.default,
+        show_default=parameter.default is not None,
+    )

@@ -1,0 +1,111 @@
+"""`lab doctor`: is everything here that the lab needs, and what mends what is not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import click
+
+from lab.cli.common import emit, output_options
+from lab.errors import HostError, LabError
+
+if TYPE_CHECKING:
+    from lab.views.report import Report
+
+__all__ = ["command"]
+
+PACKAGES = ("qemu.qmp", "pygdbmi", "keystone-engine", "ziglang", "capstone", "pefile", "numpy")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: how it stands, or what is wrong and the command that mends it."""
+
+    subject: str
+    ok: bool
+    text: str
+
+
+@click.command()
+@output_options
+def command(as_json: bool, color: str) -> int:
+    """Check QEMU, gdb, toolchain, kernel image and room for guest memory; name the command that mends each miss."""
+    findings = [_check(subject, look) for subject, look in CHECKS.items()]
+    code = emit(_report(findings), as_json=as_json, color=color)
+    return HostError.exit_code if code else 0
+
+
+def _check(subject: str, look: Callable[[], str]) -> Finding:
+    """Look at one thing; whatever is wrong with it says so by an error that ends with its remedy."""
+    try:
+        return Finding(subject, ok=True, text=look())
+    except LabError as error:
+        return Finding(subject, ok=False, text=str(error))
+
+
+def _program(name: str) -> Callable[[], str]:
+    def look() -> str:
+        from lab.machine.host import find_program
+
+        path = find_program(name)
+        answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
+        first = next(iter(answer.stdout.splitlines()), "")
+        if answer.returncode or not first:
+            raise HostError(f"{path} does not run; install it anew with: sudo apt-get install --reinstall {name}")
+        return f"{first} ({path})"
+
+    return look
+
+
+def _packages() -> str:
+    missing = []
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise HostError(f"not installed are {', '.join(missing)}; set up with: make setup")
+    return ", ".join(found)
+
+
+def _image() -> str:
+    from lab.kernel.image import KernelImage
+    from lab.machine.host import find_image
+
+    path = find_image()
+    kernel = KernelImage.load(path)
+    return f"{path}: {len(kernel.exports)} exports, {len(kernel.symbols)} symbols"
+
+
+def _room() -> str:
+    from lab.machine.host import runtime_directory
+
+    path = runtime_directory()
+    free = shutil.disk_usage(path).free >> 20
+    return f"{path}: {free} MiB free for guest memory"
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "qemu": _program("qemu-system-x86_64"),
+    "gdb": _program("gdb"),
+    "packages": _packages,
+    "kernel": _image,
+    "memory": _room,
+}
+
+
+def _report(findings: list[Finding]) -> Report:
+    from lab.views.report import Cell, Json, Lines, Report, Role
+
+    marks = {True: Cell("ok    ", Role.GOOD), False: Cell("miss  ", Role.BAD)}
+    lines = tuple((marks[each.ok], Cell(f"{each.subject:<10}", Role.LABEL), Cell(each.text)) for each in findings)
+    good = all(each.ok for each in findings)
+    data: dict[str, Json] = {"ok": good, "checks": [asdict(each) for each in findings]}
+    return Report("lab.doctor/1", data, (Lines(lines),), answer=good)

@@ -1,0 +1,96 @@
+"""`lab run`: boot a fresh machine, play a scenario on it, show each step, power off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lab.cli.common import click_parameter, machine_options, make_machine_options, output_options, wants_colour
+from lab.errors import GuestStopped, GuestTimeout
+
+if TYPE_CHECKING:
+    from lab.machine import MachineOptions
+    from lab.scenarios.registry import Scenario
+    from lab.scenarios.step import Step
+
+__all__ = ["command"]
+
+
+class Scenarios(click.Group):
+    """One command a scenario; without a name, the default one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        from lab.scenarios import all_scenarios
+
+        return list(all_scenarios())
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        from lab.scenarios import all_scenarios
+
+        found = all_scenarios().get(name)
+        return _scenario_command(found) if found else None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from lab.scenarios import DEFAULT_SCENARIO
+
+        wants_help = args[:1] and args[0] in ctx.help_option_names
+        if not wants_help and (not args or args[0].startswith("-")):
+            args = [DEFAULT_SCENARIO, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Scenarios, invoke_without_command=False)
+def command() -> None:
+    """Boot a fresh machine, play a scenario, show what changed, power off.
+
+    Without a name the scenario is mdl-remap: one frame, two addresses.
+    """
+
+
+def _scenario_command(scenario: Scenario) -> click.Command:
+    @machine_options
+    @output_options
+    def play(as_json: bool, color: str, **options: Any) -> int:
+        machine = make_machine_options(options)
+        if as_json:
+            return _print_json(scenario, machine, options)
+        return _print_text(scenario, machine, options, colour=wants_colour(color))
+
+    found = click.command(scenario.name, help=scenario.help, short_help=scenario.summary)(play)
+    found.params[:0] = [click_parameter(each) for each in scenario.parameters]
+    return found
+
+
+def _steps(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any]) -> Iterator[Step]:
+    from lab.machine import Machine
+
+    with Machine(options, gdb=True) as machine:
+        from lab.scenarios.stage import Stage
+
+        yield from scenario.play(Stage(machine), **arguments)
+
+
+def _print_text(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any], *, colour: bool) -> int:
+    from lab.scenarios.step import step_text
+
+    click.echo(f"{scenario.name}: {scenario.summary}\n")
+    for step in _steps(scenario, options, arguments):
+        click.echo(step_text(step, color=colour), color=True)
+    return 0
+
+
+def _print_json(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any]) -> int:
+    from lab.render.json import render_json
+    from lab.scenarios.step import run_report
+
+    steps: list[Step] = []
+    outcome, code, message = "ok", 0, ""
+    try:
+        steps.extend(_steps(scenario, options, arguments))
+    except (GuestStopped, GuestTimeout) as error:
+        outcome = "bugcheck" if isinstance(error, GuestStopped) else "timeout"
+        code, message = error.exit_code, str(error)
+    click.echo(render_json(run_report(scenario.name, steps, outcome, message)), nl=False)
+    return code

@@ -1,0 +1,30 @@
+"""Lectures: each plays on a real machine and yields steps that say what changed and prove it.
+
+>>> from lab.scenarios import all_scenarios
+>>> all_scenarios()["mdl-remap"].summary
+'One frame, two addresses: map the MDL of a nonpaged pool page a second time.'
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+
+from lab.scenarios.registry import Scenario, registered
+
+__all__ = ["all_scenarios", "DEFAULT_SCENARIO"]
+
+DEFAULT_SCENARIO = "mdl-remap"
+"""What `lab run` plays when it is not told."""
+
+_SUPPORT = {"books", "registry", "stage", "step"}
+
+
+@functools.cache
+def all_scenarios() -> dict[str, Scenario]:
+    """Every scenario of this folder, by name."""
+    for module in pkgutil.iter_modules(__path__):
+        if module.name not in _SUPPORT:
+            importlib.import_module(f"{__name__}.{module.name}")
+    return registered()

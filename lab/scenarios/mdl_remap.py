@@ -1,0 +1,187 @@
+"""The main lecture: one page of nonpaged pool, reached through a second address made from its MDL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from lab.scenarios.registry import scenario
+from lab.x86.address import VirtualAddress
+
+if TYPE_CHECKING:
+    from lab.scenarios.stage import Stage, TracedCall
+    from lab.scenarios.step import Step
+    from lab.views.report import Report
+
+PAGE = 4096
+TAG = "Lab1"
+MESSAGE = b"one frame, two addresses"
+
+Fail: TypeAlias = Literal["pool", "mdl", "map"]
+
+Part: TypeAlias = "Generator[Step, None, bool]"
+"""Steps that belong together; returns whether the lecture can go on."""
+
+
+@scenario("mdl-remap")
+def mdl_remap(
+    stage: Stage, *, fail: Annotated[Fail | None, "let this call return NULL, as if out of resources"] = None
+) -> Iterator[Step]:
+    """One frame, two addresses: map the MDL of a nonpaged pool page a second time.
+
+    Allocates a page of nonpaged pool, describes it with an MDL, maps the MDL, writes through one address and reads
+    through the other, takes everything down again in the right order, and shows that nothing is left. Every call is
+    stopped at its entry and its return by GDB; every address is checked by three judges. With the kernel's word
+    "verifier" the mapping is named as the misuse it is: bug check 0xC4, subcode 0xB2.
+    """
+    before = stage.books()
+    remap = _Remap(stage, fail)
+    yield from remap.forward()
+    while remap.undo:
+        yield from remap.undo.pop()()
+    yield stage.nothing_left(before)
+
+
+class _Remap:
+    """The lecture under way: the addresses it got so far, and what has to be undone, last thing first."""
+
+    def __init__(self, stage: Stage, fail: Fail | None) -> None:
+        self.stage = stage
+        self.fail = fail
+        self.undo: list[Callable[[], Iterator[Step]]] = []
+        self.pool = self.mdl = self.mapping = VirtualAddress(0)
+
+    def forward(self) -> Iterator[Step]:
+        """Everything up to the second mapping and its use; ends early where a call returns NULL."""
+        for part in (self._allocate_pool, self._allocate_mdl, self._build, self._map, self._compare, self._use):
+            succeeded = yield from part()
+            if not succeeded:
+                return
+
+    # ---------------------------------------------------------------------------------------------- forwards ----
+
+    def _allocate_pool(self) -> Part:
+        non_paged = self.stage.machine.kernel.constant("NonPagedPoolNx")
+        call = self._call("pool", "ExAllocatePoolWithTag", non_paged, PAGE, self.stage.tag(TAG))
+        title = "Allocate one page of nonpaged pool"
+        if not int(call):
+            yield self._refused(title, call)
+            return False
+        self.pool = VirtualAddress(int(call))
+        self.undo.append(self._free_pool)
+        yield self.stage.step(title, f"The page is at {self.pool}.", call=call, agree=(self.pool,))
+        return True
+
+    def _allocate_mdl(self) -> Part:
+        call = self._call("mdl", "IoAllocateMdl", self.pool, PAGE, 0, 0, 0)
+        title = "Allocate an MDL that describes it"
+        if not int(call):
+            yield self._refused(title, call)
+            return False
+        self.mdl = VirtualAddress(int(call))
+        self.undo.append(self._free_mdl)
+        yield self.stage.step(title, f"The MDL is at {self.mdl}; its array of frame numbers is still empty.", call=call)
+        return True
+
+    def _build(self) -> Part:
+        call = self.stage.call("MmBuildMdlForNonPagedPool", self.mdl)
+        walk = self.stage.snapshot().walk(self.pool)
+        yield self.stage.step(
+            "Fill in the frame numbers",
+            f"The MDL now names frame {walk.mapped.physical.frame:#x}, found by the very walk that follows.",
+            call=call,
+            reports={"mdl": self.stage.report("mdl"), **self._walks(pool=self.pool)},
+        )
+        return True
+
+    def _map(self) -> Part:
+        kernel = self.stage.machine.kernel
+        priority = kernel.constant("NormalPagePriority") | kernel.constant("MdlMappingNoExecute")
+        cached, mode = kernel.constant("MmCached"), kernel.constant("KernelMode")
+        call = self._call("map", "MmMapLockedPagesSpecifyCache", self.mdl, mode, cached, 0, 0, priority)
+        title = "Map the MDL: a second address for the same frame"
+        if not int(call):
+            yield self._refused(title, call)
+            return False
+        self.mapping = VirtualAddress(int(call))
+        self.undo.append(self._unmap)
+        yield self.stage.step(title, f"The second address is {self.mapping}.", call=call, agree=(self.mapping,))
+        return True
+
+    def _compare(self) -> Part:
+        frames = {self.stage.snapshot().walk(each).mapped.physical.frame for each in (self.pool, self.mapping)}
+        if len(frames) != 1:
+            self.stage.refute(f"{self.pool} and {self.mapping} should share a frame, and do not: {frames}")
+        yield self.stage.step(
+            "Two walks, one frame",
+            f"Four entries each, no table in common below the root, and one frame at the end: {frames.pop():#x}.",
+            agree=(self.pool, self.mapping),
+            reports={
+                **self._walks(pool=self.pool, mapping=self.mapping),
+                "aliases": self.stage.report("aliases", {"address": hex(self.pool)}),
+            },
+        )
+        return True
+
+    def _use(self) -> Part:
+        machine = self.stage.machine
+        machine.call.copy(self.pool, MESSAGE, len(MESSAGE))
+        seen = bytearray(len(MESSAGE))
+        machine.call.copy(seen, self.mapping, len(seen))
+        if seen != MESSAGE:
+            self.stage.refute(f"{MESSAGE!r} was written at {self.pool}, but {bytes(seen)!r} read at {self.mapping}")
+        physical = self.stage.snapshot().walk(self.pool).mapped.physical
+        yield self.stage.step(
+            "Write through one, read through the other",
+            f"Wrote {MESSAGE.decode()!r} at {self.pool}; the guest reads {seen.decode()!r} at {self.mapping}.\n"
+            f"In physical memory the bytes stand once, at {physical}:",
+            reports={"memory": self.stage.report("mem", {"address": str(physical), "length": 32})},
+        )
+        return True
+
+    # ---------------------------------------------------------------------------------------------- backwards ----
+
+    def _unmap(self) -> Iterator[Step]:
+        call = self.stage.call("MmUnmapLockedPages", self.mapping, self.mdl)
+        yield self.stage.step(
+            "Unmap the second address",
+            "The first still reaches the frame; the walk of the second ends at an entry that is not present.",
+            call=call,
+            agree=(self.pool, self.mapping),
+            reports=self._walks(pool=self.pool, mapping=self.mapping),
+        )
+        yield self._touch()
+
+    def _touch(self) -> Step:
+        call = self.stage.call("read_u64", self.mapping)
+        fault = call.result.exception
+        if fault is None or fault.cr2 != self.mapping:
+            self.stage.refute(f"a read of {self.mapping}, where nothing is mapped, should fault there; it gave {call}")
+        return self.stage.step(
+            "Touch the old mapping",
+            f"{fault}\nCR2 holds the address that faulted: {VirtualAddress(fault.cr2)}. The guest lives on.",
+            call=call,
+            reports=self._walks(mapping=self.mapping),
+        )
+
+    def _free_mdl(self) -> Iterator[Step]:
+        yield self.stage.step("Free the MDL", call=self.stage.call("IoFreeMdl", self.mdl))
+
+    def _free_pool(self) -> Iterator[Step]:
+        call = self.stage.call("ExFreePoolWithTag", self.pool, self.stage.tag(TAG))
+        yield self.stage.step("Free the pool page", call=call, agree=(self.pool,))
+
+    # ------------------------------------------------------------------------------------------------ helpers ----
+
+    def _call(self, site: Fail, function: str, *arguments: int) -> TracedCall:
+        if self.fail == site:
+            machine = self.stage.machine
+            machine.call.fail_next(machine.kernel.constant(f"FAIL_{site.upper()}"))
+        return self.stage.call(function, *arguments)
+
+    def _refused(self, title: str, call: TracedCall) -> Step:
+        left = "what was made so far is undone, last thing first" if self.undo else "there is nothing to undo"
+        return self.stage.step(title, f"It returned NULL: out of resources, as was asked for; {left}.", call=call)
+
+    def _walks(self, **addresses: VirtualAddress) -> dict[str, Report]:
+        return {name: self.stage.report("walk", {"address": hex(each)}) for name, each in addresses.items()}

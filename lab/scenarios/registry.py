@@ -1,0 +1,62 @@
+"""Where scenarios are declared. A new scenario is one new file in this folder; `lab run` finds it by itself.
+
+::
+
+    @scenario("mdl-remap")
+    def mdl_remap(stage: Stage, *, fail: Annotated[str | None, "which call fails"] = None) -> Iterator[Step]:
+        '''One frame, two addresses. …'''
+        yield stage.step("Allocate a page", call=stage.call("ExAllocatePool", 0, 4096))
+
+The options behind the `*` become options of `lab run mdl-remap`, by the same rules as those of views.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lab.views.registry import Parameter, parameters_of
+
+if TYPE_CHECKING:
+    from lab.scenarios.step import Step
+
+__all__ = ["Scenario", "scenario", "registered"]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A lecture: a function that plays on a stage and yields step after step."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    play: Callable[..., Iterator[Step]]
+
+    @property
+    def help(self) -> str:
+        """The whole docstring, undented."""
+        return inspect.getdoc(self.play) or ""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the help."""
+        return self.help.partition("\n")[0]
+
+
+_scenarios: dict[str, Scenario] = {}
+
+
+def scenario(name: str) -> Callable[[Callable[..., Iterator[Step]]], Callable[..., Iterator[Step]]]:
+    """Register the decorated generator as a scenario; its signature declares the options."""
+
+    def register(play: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
+        _scenarios[name] = Scenario(name, parameters_of(play), play)
+        return play
+
+    return register
+
+
+def registered() -> dict[str, Scenario]:
+    """The scenarios declared so far, by name in alphabetical order."""
+    return dict(sorted(_scenarios.items()))

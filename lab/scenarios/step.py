@@ -1,0 +1,140 @@
+"""A step of a scenario: what was done, where GDB stopped it, what changed in the page tables, and what proves it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lab.render.text import render_text
+from lab.snapshot.changes import EntryChange
+from lab.views.changes import change_data, change_lines
+from lab.views.report import Cell, Json, Line, Lines, Report, Role
+from lab.x86.address import PhysicalAddress, VirtualAddress
+
+__all__ = ["Step", "Halt", "Agreement", "run_report", "step_text"]
+
+
+@dataclass(frozen=True)
+class Halt:
+    """A place at which GDB stopped the guest: "entry" or "return" of a function, or the handler of a "fault"."""
+
+    event: str
+    function: str
+    address: VirtualAddress
+    text: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The physical address behind a virtual one, as three independent judges have it; None says not mapped.
+
+    `own` is our walk of the tables in RAM, `qemu` the emulator's gva2gpa, `guest` the guest's MmGetPhysicalAddress.
+    """
+
+    address: VirtualAddress
+    own: PhysicalAddress | None
+    qemu: PhysicalAddress | None
+    guest: PhysicalAddress | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether all three say the same."""
+        return self.own == self.qemu == self.guest
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: `number` from 1, a title, what happened in a sentence or two, and the evidence."""
+
+    number: int
+    title: str
+    text: str
+    halts: tuple[Halt, ...] = ()
+    changes: tuple[EntryChange, ...] | None = None
+    """None where the step did nothing that could change an entry; empty where it could have, and did not."""
+    agreements: tuple[Agreement, ...] = ()
+    reports: Mapping[str, Report] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------------------------ JSON ----
+
+
+def run_report(scenario: str, steps: Sequence[Step], outcome: str, message: str = "") -> Report:
+    """A whole run as lab.run/1; `outcome` is "ok", "bugcheck" or "timeout", `message` says why where it is not ok."""
+    data: dict[str, Json] = {
+        "scenario": scenario,
+        "steps": [_step_data(step) for step in steps],
+        "outcome": outcome,
+        **({"message": message} if message else {}),
+    }
+    return Report("lab.run/1", data, (), answer=outcome == "ok")
+
+
+def _step_data(step: Step) -> dict[str, Json]:
+    return {
+        "number": step.number,
+        "title": step.title,
+        "text": step.text,
+        "stops": [
+            {"event": halt.event, "function": halt.function, "address": hex(halt.address), "text": halt.text}
+            for halt in step.halts
+        ],
+        "changes": [change_data(change) for change in step.changes or ()],
+        "checks": [
+            {
+                "address": hex(each.address),
+                "walk": _hex(each.own),
+                "gva2gpa": _hex(each.qemu),
+                "MmGetPhysicalAddress": _hex(each.guest),
+                "agree": each.holds,
+            }
+            for each in step.agreements
+        ],
+        "reports": {name: report.to_json() for name, report in step.reports.items()},
+    }
+
+
+def _hex(address: PhysicalAddress | None) -> str | None:
+    return None if address is None else hex(address)
+
+
+# ------------------------------------------------------------------------------------------------------------ text ----
+
+
+def step_text(step: Step, *, color: bool = False) -> str:
+    """The step for people: the title, what was done, the changes line by line, the checks, then each report."""
+    head = render_text(Report("", {}, (Lines(tuple(_head(step))),)), color=color)
+    reports = [textwrap.indent(render_text(each, color=color), "    ") for each in step.reports.values()]
+    return "\n".join([head, *reports])
+
+
+def _head(step: Step) -> Iterator[Line]:
+    yield Cell(f"{step.number:>2}  ", Role.MUTED), Cell(step.title, Role.TITLE)
+    for halt in step.halts:
+        yield Cell("    gdb  ", Role.MUTED), Cell(halt.text)
+    if step.changes is not None:
+        for change in step.changes:
+            yield from ((Cell("    "), *line) for line in change_lines(change))
+        if not step.changes:
+            yield Cell("    =    ", Role.MUTED), Cell("no page-table entry changed", Role.MUTED)
+    for line in step.text.splitlines():
+        yield (Cell(f"    {line}"),)
+    yield from map(_agreement_line, step.agreements)
+
+
+def _agreement_line(agreement: Agreement) -> Line:
+    if agreement.holds:
+        place = "nowhere" if agreement.own is None else str(agreement.own)
+        return (
+            Cell("    ✓ ", Role.GOOD),
+            Cell(str(agreement.address), Role.VIRTUAL),
+            Cell(" is "),
+            Cell(place, Role.PHYSICAL),
+            Cell(": own walk = gva2gpa = MmGetPhysicalAddress"),
+        )
+    return (
+        Cell("    ✗ ", Role.BAD),
+        Cell(str(agreement.address), Role.VIRTUAL),
+        Cell(f": own walk {agreement.own}, gva2gpa {agreement.qemu}, MmGetPhysicalAddress {agreement.guest}", Role.BAD),
+    )

@@ -1,0 +1,111 @@
+"""`make bench`: how fast the lab is, as ratios against bare QEMU booting the same image, measured in the same run.
+
+Machines differ and are noisy, so nothing here fails; each line shows the figure, what it is compared with, and the
+goal. Figures are medians.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.machine import Machine, MachineOptions
+from lab.x86.address import VirtualAddress
+
+LAB = Path(sys.executable).with_name("lab")
+SHARED_DATA = VirtualAddress(0xFFFFF78000000000)
+
+
+def main() -> None:
+    """Measure everything, one line each."""
+    bare = median(run_bare_qemu, 9)
+    show("bare QEMU, boot to debug exit", bare * 1e3, "ms", "")
+    lab_run = median(lambda: run("run"), 9)
+    show("lab run, whole process", lab_run * 1e3, "ms", f"{lab_run / bare:.1f} x bare QEMU, goal 8 x")
+    show("lab --help", median(lambda: run("--help"), 9) * 1e3, "ms", "goal 200 ms")
+    show("import lab", import_time() * 1e3, "ms", "goal 100 ms")
+    with Machine(gdb=True) as machine:
+        address = int(SHARED_DATA)
+        show("mailbox call", each(lambda: machine.call("MmIsAddressValid", address), 5000) * 1e6, "us", "goal 20 us")
+        show(
+            "GDB function call",
+            each(lambda: machine.gdb_call("MmIsAddressValid", address), 50) * 1e3,
+            "ms",
+            "goal 3 ms",
+        )
+        snapshot = machine.snapshot()
+        show("one walk", each(lambda: snapshot.walk(SHARED_DATA), 5000) * 1e6, "us", "goal 100 us")
+    with Machine() as machine:
+        show("idle guest", idle_share(machine) * 100, "% of a core", "goal 3 %")
+        show("boot to ready", median(boot, 9) * 1e3, "ms", f"{median(boot, 9) / bare:.1f} x bare QEMU")
+
+
+def show(what: str, value: float, unit: str, remark: str) -> None:
+    """Print one figure."""
+    print(f"{what:<32}{value:9.1f} {unit:<12}{remark}".rstrip(), flush=True)
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def median(action: Callable[[], object], times: int) -> float:
+    """The median of several calls; the first, which warms caches, does not count."""
+    action()
+    return statistics.median(seconds(action) for _ in range(times))
+
+
+each = median
+
+
+def run(*arguments: str) -> None:
+    """Run `lab` as a process of its own."""
+    subprocess.run([LAB, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def run_bare_qemu() -> None:
+    """Boot the same image with nothing around it, until it leaves through the debug-exit device."""
+    board = "microvm,pit=off,pic=on,rtc=off,isa-serial=on,auto-kernel-cmdline=off,acpi=off"
+    command = ["qemu-system-x86_64", "-M", board, "-accel", "tcg", "-cpu", "max", "-m", "64M", "-nodefaults"]
+    command += ["-no-user-config", "-display", "none", "-no-reboot", "-serial", "null"]
+    command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-append", "exit"]
+    subprocess.run([*command, "-kernel", str(MachineOptions().kernel)], check=False)
+
+
+def boot() -> None:
+    """Boot a machine to ready, and end it."""
+    with Machine():
+        pass
+
+
+def import_time() -> float:
+    """What `import lab` adds to an interpreter's start."""
+    with_lab = median(lambda: subprocess.run([sys.executable, "-c", "import lab.machine"], check=True), 9)
+    without = median(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True), 9)
+    return with_lab - without
+
+
+def idle_share(machine: Machine) -> float:
+    """The share of one core that QEMU takes while the guest has nothing to do."""
+    time.sleep(0.2)
+    before, start = cpu_seconds(machine.qemu.process.pid), time.perf_counter()
+    time.sleep(2)
+    return (cpu_seconds(machine.qemu.process.pid) - before) / (time.perf_counter() - start)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Background machines and what is asked of them: boot, ps, views, call, shell, reboot, stop, and their exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.conftest import Lab
+
+SHARED_DATA = "0xfffff78000000000"
+NULL_PAGE = "0x10"
+
+
+@pytest.fixture(scope="module")
+def running(lab: Lab) -> Iterator[Lab]:
+    assert lab("boot").code == 0
+    yield lab
+    assert lab("stop").code == 0
+
+
+def test_ps_shows_the_machine_with_the_paths_others_need(running: Lab) -> None:
+    (machine,) = running("ps", "--json").json["machines"]
+
+    assert machine["name"] == "lab"
+    assert machine["state"] == "ready"
+    assert {"pid", "qmp", "gdb", "ram"} <= machine.keys()
+
+
+def test_walk_of_a_mapped_address_ends_with_0_and_names_every_level(running: Lab) -> None:
+    outcome = running("walk", SHARED_DATA, "--json")
+
+    walk = outcome.json
+    assert outcome.code == 0
+    assert walk["schema"] == "lab.walk/1"
+    assert walk["outcome"] == "mapped"
+    assert [step["level"] for step in walk["steps"]] == ["PML4", "PDPT", "PD", "PT"]
+    assert walk["access"] == {"supervisor": "r--", "user": "---"}
+
+
+def test_walk_of_the_null_page_ends_with_1_and_names_the_level_and_bit(running: Lab) -> None:
+    outcome = running("walk", NULL_PAGE, "--json")
+
+    assert outcome.code == 1
+    assert outcome.json["outcome"] == "fault"
+    assert outcome.json["fault"]["bit"] == 0
+
+
+def test_walk_in_the_style_of_windbg_shows_the_self_map_addresses(running: Lab) -> None:
+    text = running("walk", "0xfffff6fb7dbed000", "--style", "windbg").out
+
+    assert "PXE at FFFFF6FB7DBEDF68" in text
+    assert "PTE at" in text
+
+
+@pytest.mark.parametrize(
+    "view",
+    ["map", "regs", "pool", "mdl", "frames", "symbols", "log", "table cr3", "aliases rip", "mem rsp", "walk rip"],
+)
+def test_every_view_prints_text_and_json(running: Lab, view: str) -> None:
+    words = view.split()
+
+    text, data = running(*words), running(*words, "--json")
+
+    assert (text.code, data.code) == (0, 0), text.err + data.err
+    assert text.out.strip()
+    assert data.json["schema"] == f"lab.{words[0]}/1"
+
+
+def test_call_allocates_and_a_view_finds_the_block_by_its_tag(running: Lab) -> None:
+    called = running("call", "ExAllocatePoolWithTag", "NonPagedPoolNx", "100", "Seek", "--json").json
+
+    found = running("walk", "pool:Seek", "--json").json
+    freed = running("call", "ExFreePoolWithTag", "pool:Seek", "Seek")
+
+    assert found["address"] == called["result"]
+    assert freed.code == 0
+    assert running("walk", "pool:Seek").code == 2
+
+
+def test_a_fault_in_a_call_is_shown_and_the_guest_lives_on(running: Lab) -> None:
+    outcome = running("call", "read_u64", NULL_PAGE, "--json")
+
+    assert outcome.code == 1
+    assert outcome.json["exception"]["name"] == "#PF"
+    assert outcome.json["exception"]["cr2"] == NULL_PAGE
+    assert running("call", "lab_ping", "41", "--json").json["result"] == "0x2a"
+
+
+def test_shell_runs_a_script_from_stdin_with_the_machine_at_hand(running: Lab) -> None:
+    outcome = running("shell", stdin="print(machine.call.lab_ping(1).result, hex(va(4096)))")
+
+    assert outcome.out == "2 0x1000\n"
+
+
+def test_two_machines_must_be_told_apart_by_name(running: Lab) -> None:
+    assert running("boot", "other", "--ram", "128M").code == 0
+
+    unclear, clear = running("regs"), running("regs", "--name", "other")
+
+    assert (unclear.code, clear.code) == (2, 0)
+    assert running("reboot", "other").code == 0
+    assert running("stop", "other").code == 0
+
+
+def test_without_a_machine_the_exit_code_says_environment(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
+    empty = tmp_path_factory.mktemp("none")
+
+    outcome = lab("walk", "rip", LAB_RUNTIME_DIR=str(empty))
+
+    assert outcome.code == 3
+    assert outcome.out == ""
+    assert "lab boot" in outcome.err

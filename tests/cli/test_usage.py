@@ -1,0 +1,130 @@
+"""What needs no machine: help, usage errors, doctor, completion, and `lab run` as a whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Lab
+
+VERBS = [
+    "aliases",
+    "boot",
+    "call",
+    "completion",
+    "doctor",
+    "frames",
+    "log",
+    "map",
+    "mdl",
+    "mem",
+    "pool",
+    "ps",
+    "reboot",
+    "regs",
+    "run",
+    "shell",
+    "stop",
+    "symbols",
+    "table",
+    "walk",
+]
+
+
+def test_help_lists_every_verb(lab: Lab) -> None:
+    outcome = lab("--help")
+
+    assert outcome.code == 0
+    assert [verb for verb in VERBS if f"\n  {verb} " not in outcome.out] == []
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(lab: Lab, verb: str) -> None:
+    outcome = lab(verb, "--help")
+
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"Usage: lab {verb}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["wlak"],
+        ["walk"],
+        ["run", "nothing"],
+        ["run", "--fail", "all"],
+        ["run", "--ram", "lots"],
+        ["stop", "a", "--all"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_asked_ends_with_2_and_prints_nothing_on_stdout(lab: Lab, words: list[str]) -> None:
+    outcome = lab(*words)
+
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.strip()
+
+
+def test_a_misspelt_verb_is_answered_with_the_nearest(lab: Lab) -> None:
+    assert "'walk'" in lab("wlak").err
+
+
+def test_doctor_is_content_where_everything_is_installed(lab: Lab) -> None:
+    outcome = lab("doctor", "--json")
+
+    assert outcome.code == 0
+    assert outcome.json["ok"] is True
+
+
+def test_doctor_names_the_command_that_installs_qemu(lab: Lab) -> None:
+    outcome = lab("doctor", PATH="/nonexistent")
+
+    assert outcome.code == 3
+    assert "apt-get install qemu-system-x86" in outcome.out
+
+
+def test_run_without_qemu_ends_with_3_and_says_what_to_install(lab: Lab) -> None:
+    outcome = lab("run", PATH="/nonexistent")
+
+    assert outcome.code == 3
+    assert "apt-get install qemu-system-x86" in outcome.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(lab: Lab, shell: str) -> None:
+    outcome = lab("completion", shell)
+
+    assert outcome.code == 0
+    assert "_LAB_COMPLETE" in outcome.out
+
+
+def test_run_shows_both_walks_and_ends_with_0(lab: Lab) -> None:
+    outcome = lab("run")
+
+    assert outcome.code == 0
+    assert outcome.out.count("walk 0xfffff88") >= 2
+    assert "Everything is as before" in outcome.out
+    assert "\x1b" not in outcome.out
+
+
+def test_run_as_json_holds_a_whole_walk_report_in_a_step(lab: Lab) -> None:
+    run = lab("run", "--json").json
+
+    assert run["schema"] == "lab.run/1"
+    assert run["outcome"] == "ok"
+    assert all({"title", "text", "changes", "reports"} <= step.keys() for step in run["steps"])
+    walks = [report for step in run["steps"] for report in step["reports"].values() if report["schema"] == "lab.walk/1"]
+    assert len({walk["physical"] for walk in walks if walk["outcome"] == "mapped"}) == 1
+
+
+def test_run_with_the_verifier_ends_with_4_and_names_the_bug_check(lab: Lab) -> None:
+    outcome = lab("run", "--verifier", "--json")
+
+    assert outcome.code == 4
+    assert outcome.json["outcome"] == "bugcheck"
+    assert "DRIVER_VERIFIER_DETECTED_VIOLATION" in outcome.json["message"]
+
+
+def test_colour_comes_only_when_asked_for(lab: Lab) -> None:
+    assert "\x1b[" in lab("run", "--fail", "pool", "--color", "always").out
+    assert "\x1b[" not in lab("run", "--fail", "pool", "--color", "auto").out

@@ -1,0 +1,45 @@
+"""`python -m tests.readme`: put real output into the README.
+
+Each `<!-- output: COMMAND | FIRST-LAST -->` is followed by a code block; it gets the command, and those lines of what
+it printed (all without a range). Commands are run in order, on a runtime directory of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BLOCK = re.compile(r"(<!-- output: ([^|\n]+?)(?: \| (\d+)-(\d+))? -->\n)```\n.*?```\n", re.DOTALL)
+
+
+def main() -> None:
+    """Rewrite the README in place."""
+    with tempfile.TemporaryDirectory(prefix="lab-") as runtime:
+        os.environ["LAB_RUNTIME_DIR"] = runtime
+        README.write_text(filled(README.read_text()))
+
+
+def filled(text: str) -> str:
+    """The README's text with every output made anew."""
+    return BLOCK.sub(lambda block: f"{block[1]}```\n$ {block[2]}\n{output(block)}```\n", text)
+
+
+def output(block: re.Match[str]) -> str:
+    """What the command of a block prints, in the lines that the block asks for."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(shlex.split(block[2]), capture_output=True, text=True, check=False, env=environment)
+    lines = (done.stdout + done.stderr).splitlines()
+    if block[3]:
+        first, last = int(block[3]), int(block[4])
+        lines = lines[first - 1 : last] + (["…"] if len(lines) > last else [])
+    return "".join(f"{line}\n" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
