@@ -244,7 +244,8 @@ def test_qemu_killed_under_gdb() -> None:
 # ----------------------------------------------------------------------------------------------- our own ending ----
 
 SCRIPT = """
-    import sys, time, threading
+    import signal, sys, time, threading
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of some shells start with it ignored
     from lab.machine import Machine
     def main():
         with Machine(gdb=True) as machine:
@@ -280,7 +281,8 @@ def test_ctrl_c_cleans_up(body: str, nothing_left: Path, gone: Callable[..., boo
 @pytest.mark.parametrize("delay", [0.02, 0.05, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3])
 def test_ctrl_c_at_any_moment_cleans_up(delay: float, nothing_left: Path) -> None:
     # Python itself drops an interrupt that comes during a weak reference's callback: so this is no endless loop.
-    code = "print(flush=True)\nfrom lab.machine import Machine\nfor _ in range(10):\n  with Machine(): pass"
+    code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "print(flush=True)\nfrom lab.machine import Machine\nfor _ in range(10):\n  with Machine(): pass"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout
     process.stdout.readline()
