@@ -1,9 +1,10 @@
 # The lab's commands. `make run` and `make test` set up whatever a fresh Debian or Ubuntu lacks, once.
 
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
+PYTHON   ?= python3
+VENV     := .venv
+BIN      := $(VENV)/bin
+READY    := $(VENV)/.ready
+COMPILED := $(VENV)/.compiled
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
@@ -35,7 +36,7 @@ bench: kernel ## how fast, as ratios against bare QEMU measured in the same run
 
 setup: $(READY) ## system packages by apt-get where missing, Python packages into .venv
 
-kernel: $(READY) ## build the guest into images/
+kernel: $(READY) $(COMPILED) ## build the guest into images/
 	@$(MAKE) -j$$(nproc) -C guest PYTHON=$(abspath $(BIN)/python)
 
 clean: ## remove what was built, keep .venv
@@ -72,4 +73,9 @@ $(READY): pyproject.toml .constraints.txt | system
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .constraints.txt -e '.[dev]' \
 	    --config-settings editable_mode=compat
+	@touch $@
+
+# Some environments forbid Python to write bytecode; without it each `lab` would compile itself anew.
+$(COMPILED): $(wildcard lab/*.py lab/*/*.py lab/*/*/*.py) | $(READY)
+	@$(BIN)/python -m compileall -q lab
 	@touch $@

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -88,8 +88,16 @@ def _room() -> str:
     from lab.machine.host import runtime_directory
 
     path = runtime_directory()
-    free = shutil.disk_usage(path).free >> 20
-    return f"{path}: {free} MiB free for guest memory"
+    free = next(int(line.split()[1]) for line in MEMORY.read_text().splitlines() if line.startswith("MemAvailable:"))
+    if free < ROOM_NEEDED:
+        raise HostError(f"only {free >> 10} MiB of memory are free for guests; end a machine with: lab stop")
+    return f"{free >> 10} MiB free for guests; sockets and logs go to {path}"
+
+
+MEMORY = Path("/proc/meminfo")
+
+ROOM_NEEDED = 128 << 10
+"""KiB that a guest of the default size takes with its QEMU."""
 
 
 CHECKS: dict[str, Callable[[], str]] = {

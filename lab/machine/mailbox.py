@@ -119,7 +119,7 @@ class Mailbox:
         if not self._threads.acquire(timeout=timeout):
             return False
         try:
-            if wait_until(self._try_flock, timeout, alive=alive, spin=0):
+            if self._try_flock() or wait_until(self._try_flock, timeout, alive=alive, spin=0):
                 return True
         except BaseException:
             self._threads.release()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from lab.errors import LabError
+from lab.kernel.image import Export
 from lab.kernel.values import format_value, make_tag
 from lab.machine import Machine
 from lab.machine.calls import CallResult
@@ -41,7 +43,6 @@ class TracedCall:
     result: CallResult
     halts: tuple[Halt, ...]
     changes: tuple[EntryChange, ...]
-    text: str
 
     def __int__(self) -> int:
         return int(self.result)
@@ -56,6 +57,7 @@ class Stage:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._steps = 0
+        self._now: Snapshot | None = None
 
     # ---------------------------------------------------------------------------------------------------- acting ----
 
@@ -65,53 +67,51 @@ class Stage:
         Page tables are compared between the two stops. Raises what `machine.call` does.
         """
         machine, gdb = self.machine, self.machine.gdb
+        export = machine.kernel.export(function)
         gdb.interrupt()
-        gdb.break_at(int(machine.kernel.export(function).address), temporary=True)
+        gdb.break_at(int(export.address), temporary=True)
         pending = machine.post(function, *arguments)
         gdb.continue_()
-        halts = [self._entry_halt(function, gdb.wait_stopped())]
-        before = self._tables()
-        ends = [
-            gdb.break_at(gdb.number("*(unsigned long long *)$rsp"), temporary=True),
-            gdb.break_at(int(machine.kernel.symbol(TRAP_HANDLER).address), temporary=True),
-        ]
+        stop = gdb.wait_stopped()
+        start = machine.snapshot()
+        entry, tables = self._entry_halt(export, stop, start), self._tables(start)
+        ends = [gdb.break_at(each, temporary=True) for each in (_return_address(start), self._trap_handler)]
         gdb.continue_()
         stop = gdb.wait_stopped()
-        if machine.bugcheck is not None:
-            machine.check(f"during the call of {function}")
-        halts.append(self._end_halt(function, stop))
-        changes = diff(before, self._tables(), machine.paging_state())
+        machine.check(f"during the call of {function}")
+        self._now = machine.snapshot()
+        halts = (entry, self._end_halt(export, stop, self._now))
+        changes = diff(tables, self._tables(self._now), self._now.state)
         gdb.delete(*(each for each in ends if each.number != stop.breakpoint))
         gdb.continue_()
-        result = pending.wait()
-        return TracedCall(result, tuple(halts), changes, f"{halts[0].text} {halts[1].text}")
+        return TracedCall(pending.wait(), halts, changes)
 
-    def _entry_halt(self, function: str, stop: Stop) -> Halt:
-        export = self.machine.kernel.export(function)
-        registers = self.machine.gdb.registers()
+    @property
+    def _trap_handler(self) -> int:
+        return int(self.machine.kernel.symbol(TRAP_HANDLER).address)
+
+    def _entry_halt(self, export: Export, stop: Stop, now: Snapshot) -> Halt:
         parameters = export.signature.parameters if export.signature else ()
-        values = [registers[name] for name in ("rcx", "rdx", "r8", "r9")]
-        values += [
-            self.machine.gdb.number(f"*(unsigned long long *)($rsp + {HOME_SPACE + 8 * index})")
-            for index in range(len(parameters) - 4)
-        ]
+        values = [now.registers[name] for name in ("rcx", "rdx", "r8", "r9")]
+        if len(parameters) > len(values):
+            stack = VirtualAddress(now.registers.rsp + HOME_SPACE)
+            values += struct.unpack(f"<{len(parameters) - 4}Q", now.read_virtual(stack, 8 * (len(parameters) - 4)))
         shown = ", ".join(
             f"{name}={format_value(self.machine.kernel, type_, value, name)}"
             for (name, type_), value in zip(parameters, values, strict=False)
         )
-        return Halt("entry", function, stop.address, f"{function}({shown})")
+        return Halt("entry", export.name, stop.address, f"{export.name}({shown})")
 
-    def _end_halt(self, function: str, stop: Stop) -> Halt:
-        if stop.address == self.machine.kernel.symbol(TRAP_HANDLER).address:
-            return Halt("fault", function, stop.address, "does not return: it is stopped in the trap handler")
-        export = self.machine.kernel.export(function)
-        if export.signature is None or export.signature.returns.kind == "void":
-            return Halt("return", function, stop.address, "returns")
-        value = format_value(self.machine.kernel, export.signature.returns, self.machine.gdb.number("$rax"))
-        return Halt("return", function, stop.address, f"returns {value}")
+    def _end_halt(self, export: Export, stop: Stop, now: Snapshot) -> Halt:
+        if stop.address == self._trap_handler:
+            return Halt("fault", export.name, stop.address, "does not return: it is stopped in the trap handler")
+        returns = export.signature.returns if export.signature else None
+        if returns is None or returns.kind == "void":
+            return Halt("return", export.name, stop.address, "returns")
+        value = format_value(self.machine.kernel, returns, now.registers.rax)
+        return Halt("return", export.name, stop.address, f"returns {value}")
 
-    def _tables(self) -> TableImage:
-        snapshot = self.machine.snapshot()
+    def _tables(self, snapshot: Snapshot) -> TableImage:
         return capture(snapshot.memory, snapshot.state)
 
     # --------------------------------------------------------------------------------------------------- showing ----
@@ -146,8 +146,10 @@ class Stage:
         return all_views()[view].run(self.snapshot(), arguments)
 
     def snapshot(self) -> Snapshot:
-        """The machine as it is now; the guest idles between two calls."""
-        return self.machine.snapshot()
+        """The machine as it is now: memory is live, registers are those at the end of the last traced call."""
+        if self._now is None:
+            self._now = self.machine.snapshot()
+        return self._now
 
     def agreement(self, address: VirtualAddress) -> Agreement:
         """Ask our walk, QEMU and the guest what is behind an address. Disagreement when they do not say the same."""
@@ -186,3 +188,8 @@ class Stage:
             agreements=tuple(self.agreement(address) for address in agree),
             reports=dict(reports or {}),
         )
+
+
+def _return_address(entered: Snapshot) -> int:
+    """Where the function that has just been entered will return to."""
+    return int.from_bytes(entered.read_virtual(VirtualAddress(entered.registers.rsp), 8), "little")

@@ -15,6 +15,10 @@ from lab.x86.address import PhysicalAddress, VirtualAddress
 __all__ = ["Step", "Halt", "Agreement", "run_report", "step_text"]
 
 
+WIDTH = 100
+"""Columns of a call with its arguments; longer ones go on in the next line."""
+
+
 @dataclass(frozen=True)
 class Halt:
     """A place at which GDB stopped the guest: "entry" or "return" of a function, or the handler of a "fault"."""
@@ -112,7 +116,9 @@ def step_text(step: Step, *, color: bool = False) -> str:
 def _head(step: Step) -> Iterator[Line]:
     yield Cell(f"{step.number:>2}  ", Role.MUTED), Cell(step.title, Role.TITLE)
     for halt in step.halts:
-        yield Cell("    gdb  ", Role.MUTED), Cell(halt.text)
+        first, *more = textwrap.wrap(halt.text, WIDTH, subsequent_indent="  ")
+        yield Cell("    gdb  ", Role.MUTED), Cell(first)
+        yield from ((Cell(f"         {line}"),) for line in more)
     if step.changes is not None:
         for change in step.changes:
             yield from ((Cell("    "), *line) for line in change_lines(change))
