@@ -136,14 +136,19 @@ u64 trap_call(const void *function, const u64 arguments[LAB_ARGUMENTS]) {
 
 /* --------------------------------------------------------------------------------------------------- the entry ---- */
 
+/* Every exception comes through here and no interrupt does: a breakpoint here stops at faults and nothing else. */
+__attribute__((noinline)) static void trap_exception(struct lab_registers *registers, u64 cr2) {
+    if (current_guard && can_be_guarded(registers->vector))
+        end_guarded_call(current_guard, registers, cr2);
+    else
+        bugcheck_for_trap(registers, cr2);
+}
+
 void trap_handle(struct lab_registers *registers) {
     u64 cr2 = read_cr2();
     u64 vector = registers->vector;
-    if (vector >= IRQ_VECTOR_FIRST && vector <= IRQ_VECTOR_LAST) {
+    if (vector >= IRQ_VECTOR_FIRST && vector <= IRQ_VECTOR_LAST)
         serial_interrupt(vector);
-    } else if (current_guard && can_be_guarded(vector)) {
-        end_guarded_call(current_guard, registers, cr2);
-    } else if (vector != APIC_SPURIOUS_VECTOR) {
-        bugcheck_for_trap(registers, cr2);
-    }
+    else if (vector != APIC_SPURIOUS_VECTOR)
+        trap_exception(registers, cr2);
 }

@@ -7,8 +7,8 @@ adds a verb of the view's name. Nothing else has to be edited.
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import sys
+from pathlib import Path
 
 import click
 
@@ -34,9 +34,9 @@ class Verbs(click.Group):
             command = importlib.import_module(f"{__name__}.{name}").command
             return command if isinstance(command, click.Command) else None
         from lab.cli.common import view_command
-        from lab.views import all_views
+        from lab.views import find_view
 
-        view = all_views().get(name)
+        view = find_view(name) if name.isidentifier() else None
         return view_command(view) if view else None
 
     def resolve_command(
@@ -52,8 +52,7 @@ class Verbs(click.Group):
 
 
 def _verb_files() -> set[str]:
-    names = {module.name for module in pkgutil.iter_modules(__path__)}
-    return names - _SUPPORT
+    return {file.stem for file in Path(__file__).parent.glob("[a-z]*.py")} - _SUPPORT
 
 
 def _nearest(word: str, names: list[str]) -> str | None:

@@ -70,6 +70,7 @@ def _report(machine: Machine, export: Export, result: CallResult) -> Report:
 
 
 def _exception_data(exception: GuestException) -> dict[str, Json]:
+    from lab.machine.mailbox import PAGE_FAULT
     from lab.x86.registers import PageFaultCode
 
     bits = PageFaultCode(exception.error_code).names() if exception.vector == PAGE_FAULT else ()
@@ -83,20 +84,13 @@ def _exception_data(exception: GuestException) -> dict[str, Json]:
     }
 
 
-PAGE_FAULT = 14
-
-
 def _exception_lines(machine: Machine, exception: GuestException) -> list[Line]:
+    from lab.machine.mailbox import PAGE_FAULT
     from lab.views.report import Cell, Role
     from lab.x86.address import VirtualAddress
-    from lab.x86.registers import PageFaultCode
 
-    lines: list[Line] = [
-        (Cell(exception.name, Role.BAD), Cell(f" at rip {machine.describe(exception.registers.rip)}")),
-    ]
+    symbol = machine.kernel.describe(exception.registers.rip)
+    lines: list[Line] = [(Cell(str(exception), Role.BAD), Cell(f" ({symbol})" if symbol else ""))]
     if exception.vector == PAGE_FAULT:
-        sentence = PageFaultCode(exception.error_code).sentence()
-        lines.append((Cell(f"error code {exception.error_code:#x}: {sentence}"),))
-        walk = machine.snapshot().walk(VirtualAddress(exception.cr2))
-        lines += [(Cell(line),) for line in walk.lines()]
+        lines += [(Cell(line),) for line in machine.snapshot().walk(VirtualAddress(exception.cr2)).lines()]
     return lines

@@ -66,9 +66,10 @@ def _scenario_command(scenario: Scenario) -> click.Command:
 def _steps(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any]) -> Iterator[Step]:
     from lab.machine import Machine
 
-    with Machine(options, gdb=True) as machine:
-        from lab.scenarios.stage import Stage
+    machine = Machine(options, gdb=True).launch()
+    from lab.scenarios.stage import Stage  # takes its time, and QEMU and gdb need some too
 
+    with machine:
         yield from scenario.play(Stage(machine), **arguments)
 
 

@@ -24,14 +24,17 @@ def command(machine_name: str | None) -> None:
 
     from lab.machine import attach
     from lab.render.text import render_text
-    from lab.views import all_views
+    from lab.views import find_view
     from lab.x86.address import PhysicalAddress, VirtualAddress
 
     with attach(machine_name) as machine:
 
         def show(view: str, **arguments: str | int | bool | None) -> None:
             with machine.paused():
-                report = all_views()[view].run(machine.snapshot(), arguments)
+                found = find_view(view)
+                if found is None:
+                    raise click.UsageError(f"there is no view {view!r}")
+                report = found.run(machine.snapshot(), arguments)
             click.echo(render_text(report, color=sys.stdout.isatty()), nl=False)
 
         names = {

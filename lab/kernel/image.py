@@ -336,7 +336,7 @@ class KernelImage:
                 parameters = tuple((name, self._type(index)) for name, index in each["parameters"])
                 signature = Signature(self._type(each["returns"]), parameters, each["variadic"])
             yield Export(
-                each["name"], VirtualAddress(each["address"]), each["help"] or "", bool(each["kind"]), signature
+                each["name"], VirtualAddress(each["address"]), each["help"] or "", each["kind"] == 1, signature
             )
 
     def export(self, name: str) -> Export:

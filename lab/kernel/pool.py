@@ -195,9 +195,9 @@ class _Reader:
     def read_tags(self) -> None:
         """Every tag that has ever been used, for each pool it was used with."""
         symbol, structure = self.kernel.symbol("pool_tags"), self.kernel.structure("pool_tag_usage")
-        for usage in self.guest.structs("pool_tag_usage", symbol.address, symbol.size // structure.size):
-            if not usage["tag"]:
-                continue
+        data = self.guest.read(symbol.address, symbol.size)
+        used = [offset for offset in range(0, symbol.size, structure.size) if any(data[offset : offset + 4])]
+        for usage in (self.guest.struct("pool_tag_usage", symbol.address + offset) for offset in used):
             for kind, count in enumerate(usage.structs("kind")):
                 if count["allocations"]:
                     numbers = (count["allocations"], count["frees"], count["bytes"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from lab.errors import GuestCrashed, UsageError
+from lab.errors import GuestCrashed, HostError, UsageError
 from lab.machine import autopsy
 from lab.machine.folder import Folder
 from lab.machine.host import find_image, runtime_directory
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lab.machine.qmp import Qmp
     from lab.memory.ram import SharedRam
     from lab.snapshot import Registers, Snapshot
+    from lab.x86.address import PhysicalAddress
     from lab.x86.state import PagingState
 
 __all__ = ["Machine", "PendingCall"]
@@ -68,6 +69,7 @@ class Machine:
         self._wants_gdb = gdb
         self._timeout = timeout
         self._outlives_us = False
+        self._is_up = False
         self._folder: Folder | None = None
         self._qemu: Qemu | None = None
         self._kernel: KernelImage | None = None
@@ -82,23 +84,38 @@ class Machine:
 
     def start(self) -> Self:
         """Boot the machine; return it when the guest is ready."""
+        if self._qemu is None:
+            self.launch()
+        if self._is_up:
+            raise UsageError("this machine has been started already; make a new one")
+        try:
+            self._bring_up()
+            if self._idle_gdb is not None:
+                self._attach_gdb(self._idle_gdb, was_running=True)
+        except BaseException:
+            self.close()
+            raise
+        self._is_up = True
+        self._outlives_us = bool(self.name)
+        return self
+
+    def launch(self) -> Self:
+        """Start the programs and return at once; entering the machine waits for the guest. Calling it is optional.
+
+        Whoever has something else to do, such as imports, does it in between.
+        """
         if self._qemu is not None:
             raise UsageError("this machine has been started already; make a new one")
         _open_machines[self] = os.getpid()
         try:
             with uninterrupted():
                 self._launch()
-            self._bring_up()
-            if self._wants_gdb:
-                _ = self.gdb
         except BaseException:
             self.close()
             raise
-        self._outlives_us = bool(self.name)
         return self
 
     def _launch(self) -> None:
-        """Start the programs; all that takes time comes later, while they start."""
         source = find_image(self.options.kernel)
         self._folder = Folder.create(runtime_directory(), self.name or None)
         if self.name:
@@ -125,6 +142,7 @@ class Machine:
         except BaseException:
             machine.close()
             raise
+        machine._is_up = True
         return machine
 
     def close(self) -> None:
@@ -156,7 +174,7 @@ class Machine:
             self._folder.close(remove=not self._outlives_us)
 
     def __enter__(self) -> Self:
-        if self._qemu is None:
+        if not self._is_up:
             self.start()
         return self
 
@@ -171,11 +189,12 @@ class Machine:
         if "exit" in self.options.append:
             return  # it leaves as soon as it is ready; `wait_exit` tells how
         try:
+            self._open_memory()
             self._connect_qmp(self._timeout)
-        except GuestCrashed:
-            self.qemu.process.wait(1.0)
+        except (GuestCrashed, HostError):
+            if not self.qemu.process.wait(1.0):
+                raise
             raise self.qemu.refusal() from None
-        self._open_memory()
         mailbox = self._mailbox
         if mailbox is None:
             return  # nothing tells when a guest that is not ours is ready
@@ -261,15 +280,18 @@ class Machine:
     @property
     def gdb(self) -> Gdb:
         """GDB, connected when first needed. The guest goes on running if it was."""
-        if self._gdb is None:
-            with uninterrupted():
-                self._idle_gdb = self._idle_gdb or self._start_gdb()
-            was_running = self.is_running
-            self._idle_gdb.attach(self.qemu.folder / "gdb")
-            if was_running:
-                self._idle_gdb.continue_()
-            self._gdb, self._idle_gdb = self._idle_gdb, None
-        return self._gdb
+        if self._gdb is not None:
+            return self._gdb
+        with uninterrupted():
+            self._idle_gdb = self._idle_gdb or self._start_gdb()
+        return self._attach_gdb(self._idle_gdb, was_running=self.is_running)
+
+    def _attach_gdb(self, gdb: Gdb, *, was_running: bool) -> Gdb:
+        gdb.attach(self.qemu.folder / "gdb")
+        if was_running:
+            gdb.continue_()
+        self._gdb, self._idle_gdb = gdb, None
+        return gdb
 
     def _start_gdb(self) -> Gdb:
         from lab.machine.gdb import Gdb
@@ -290,7 +312,9 @@ class Machine:
     @property
     def is_running(self) -> bool:
         """Whether the CPU runs: not paused, not at a breakpoint, not stopped for good."""
-        return self.qmp.status() == "running" if self._gdb is None else self._gdb.is_running
+        if self._gdb is not None:
+            return self._gdb.is_running
+        return self.qmp.status() == "running"
 
     def stop(self) -> None:
         """Pause the guest."""
@@ -397,10 +421,10 @@ class Machine:
     # ----------------------------------------------------------------------------------------------- inspecting ----
 
     def registers(self) -> Registers:
-        """Return the registers of the CPU now."""
+        """Return the registers of the CPU now, asked of GDB where it is attached, else of QEMU itself."""
         from lab.snapshot import Registers
 
-        return Registers.from_mapping(self.qmp.registers())
+        return Registers.from_mapping((self.qmp if self._gdb is None else self._gdb).registers())
 
     def paging_state(self, registers: Registers | None = None) -> PagingState:
         """Return all that decides how addresses are translated, as it is now or was with these registers."""
@@ -416,6 +440,18 @@ class Machine:
             rflags=RFLAGS(found.rflags),
         )
         return state if self._kernel is None else _with_cpu_features(state, self._kernel, self.memory)
+
+    def gva2gpa(self, address: int) -> PhysicalAddress | None:
+        """Return QEMU's own translation of a virtual address, None where it finds no mapping: a second opinion.
+
+        Asked over the connection that is open: GDB's monitor where GDB is attached, else QMP.
+        """
+        from lab.machine.qmp import parse_gva2gpa
+
+        if self._gdb is None:
+            return self.qmp.gva2gpa(address)
+        with self._gdb.stopped():
+            return parse_gva2gpa(self._gdb.console(f"monitor gva2gpa {address:#x}"))
 
     def snapshot(self) -> Snapshot:
         """Return the machine as it is now, for inspectors; pause it first where the moment matters.

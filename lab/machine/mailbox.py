@@ -22,11 +22,14 @@ from lab.machine.waiting import SPIN, wait_until
 from lab.memory.protocol import Bank
 from lab.snapshot.registers import Registers
 from lab.x86.address import VirtualAddress
+from lab.x86.registers import PageFaultCode
 
 __all__ = ["Mailbox", "Reply", "GuestException", "Argument"]
 
 Argument = int | str | bytes | bytearray
 """What a guest function can be given: a number, or bytes whose address it gets; a `bytearray` is read back after."""
+
+PAGE_FAULT = 14
 
 MASK64 = (1 << 64) - 1
 
@@ -42,8 +45,11 @@ class GuestException:
     registers: Registers
 
     def __str__(self) -> str:
-        where = f" at {VirtualAddress(self.cr2)}" if self.vector == 14 else ""
-        return f"{self.name}{where}, error code {self.error_code:#x}, rip {VirtualAddress(self.registers.rip)}"
+        rip = VirtualAddress(self.registers.rip)
+        if self.vector != PAGE_FAULT:
+            return f"{self.name}, error code {self.error_code:#x}, at rip {rip}"
+        sentence = PageFaultCode(self.error_code).sentence()
+        return f"{self.name} at {VirtualAddress(self.cr2)}: {sentence} (error code {self.error_code:#x}), at rip {rip}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import socket
 import threading
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from qemu.qmp import QMPClient
 
-__all__ = ["Qmp", "Event", "QmpError", "parse_registers"]
+__all__ = ["Qmp", "Event", "QmpError", "parse_gva2gpa", "parse_registers"]
 
 T = TypeVar("T")
 
@@ -66,22 +67,18 @@ class Qmp:
     def __init__(self, path: Path, *, timeout: float = ANSWER_TIMEOUT) -> None:
         """Connect to the QMP socket at `path`, of any QEMU.
 
-        Raises HostError when nobody answers within `timeout` seconds: QEMU hangs, or serves another client. Raises
-        GuestCrashed when QEMU is dead.
+        asyncio, which takes long to import, comes only with the first command or event. Raises HostError when nobody
+        answers within `timeout` seconds: QEMU hangs, or serves another client. Raises GuestCrashed when QEMU is dead.
         """
-        from qemu.qmp import QMPClient
-
         self._lock: int | None = None
         self._changed = threading.Condition()
         self._events: list[Event] = []
         self._lost = False
-        self._client: QMPClient = QMPClient("lab")
-        # Both are done on the plain socket, see `_negotiate`.
-        self._client.await_greeting = self._client.negotiate = False
-        connection, self.greeting = _negotiate(path, timeout)
-        self._loop = _running_loop()
-        self._run(self._open(connection), timeout)
-        self._status_at_first = self.status(timeout=timeout)
+        self._client: QMPClient | None = None
+        self._connection, messages = _negotiate(path, timeout)
+        self.greeting = messages[0]
+        self._add_events(message for message in messages if "event" in message)
+        self._status_at_first = str(cast("Mapping[str, object]", messages[-1]["return"])["status"])
 
     @classmethod
     def connect_to_free(cls, paths: Sequence[Path], *, timeout: float = ANSWER_TIMEOUT) -> Qmp:
@@ -118,12 +115,16 @@ class Qmp:
         """
         from qemu.qmp import ExecInterruptedError, ExecuteError, StateError
 
+        gone = f"QEMU is gone, so {command!r} cannot be asked of it"
+        client = self._opened()
+        if client is None:
+            raise GuestCrashed(gone)
         try:
-            return self._run(self._client.execute(command, dict(arguments or {})), timeout)
+            return self._run(client.execute(command, dict(arguments or {})), timeout)
         except ExecuteError as error:
             raise QmpError(command, str(error)) from error
         except (ExecInterruptedError, StateError) as error:
-            raise GuestCrashed(f"QEMU is gone, so {command!r} cannot be asked of it") from error
+            raise GuestCrashed(gone) from error
         except TimeoutError:
             raise GuestTimeout(f"QEMU did not answer {command!r} within {timeout:g} s") from None
 
@@ -161,15 +162,14 @@ class Qmp:
         >>> print(machine.qmp.gva2gpa(0))
         None
         """
-        text = self.hmp(f"gva2gpa {address:#x}")
-        found = re.search(r"gpa: (0x[0-9a-f]+)", text)
-        return PhysicalAddress(int(found[1], 16)) if found else None
+        return parse_gva2gpa(self.hmp(f"gva2gpa {address:#x}"))
 
     # -------------------------------------------------------------------------------------------------- events ----
 
     @property
     def events(self) -> tuple[Event, ...]:
         """All events since the connection was made, oldest first."""
+        self._opened()
         return tuple(self._events)
 
     def last(self, *names: str) -> Event | None:
@@ -179,6 +179,7 @@ class Qmp:
     @property
     def fate(self) -> str | None:
         """Why the guest will never run again: "guest-panicked", or the reason of its shutdown; None while it may."""
+        self._listen()
         event = self.last("GUEST_PANICKED", "SHUTDOWN")
         if event is not None:
             return "guest-panicked" if event.name == "GUEST_PANICKED" else str(event.data["reason"])
@@ -193,6 +194,7 @@ class Qmp:
         def found() -> Event | None:
             return next((event for event in self._events[since:] if event.name in names), None)
 
+        self._opened()
         with self._changed:
             self._changed.wait_for(lambda: found() or self._lost, timeout)
             return found()
@@ -200,6 +202,7 @@ class Qmp:
     @property
     def lost(self) -> bool:
         """Whether QEMU has closed the connection."""
+        self._listen()
         return self._lost
 
     # ------------------------------------------------------------------------------------------------- lifetime ----
@@ -207,42 +210,70 @@ class Qmp:
     def close(self) -> None:
         """End the connection. QEMU goes on."""
         try:
-            with suppress(TimeoutError):
-                self._run(self._close(), ANSWER_TIMEOUT)
+            if self._client is None:
+                self._connection.close()
+            else:
+                with suppress(TimeoutError):
+                    self._run(self._close(self._client), ANSWER_TIMEOUT)
         finally:
             if self._lock is not None:
                 os.close(self._lock)
                 self._lock = None
 
+    def _opened(self) -> QMPClient | None:
+        """The client on our connection, and with it the private asyncio thread that serves it; None if QEMU is gone."""
+        self._listen()
+        if self._client is None and not self._lost:
+            from qemu.qmp import QMPClient, QMPError
+
+            client: QMPClient = QMPClient("lab")
+            client.await_greeting = client.negotiate = False  # both were done on the plain socket
+            self._connection.setblocking(False)
+            try:
+                self._run(self._open(client), ANSWER_TIMEOUT)
+            except (QMPError, AssertionError, EOFError, OSError):  # its end came this very moment
+                self._lost = True
+                return None
+            self._client = client
+        return self._client
+
+    def _listen(self) -> None:
+        """Take in the events that have come, as long as no command has needed the client for it."""
+        while self._client is None and not self._lost and select.select([self._connection], [], [], 0)[0]:
+            try:
+                self._add_events([_read_message(self._connection)])
+            except (EOFError, OSError):
+                self._lost = True
+
     def _run(self, coroutine: Coroutine[object, object, T], timeout: float) -> T:
         """Run a coroutine on the private asyncio thread and return its result; TimeoutError cancels it."""
         import asyncio
 
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
         try:
             return future.result(timeout)
         except BaseException:
             future.cancel()
             raise
 
-    async def _open(self, connection: socket.socket) -> None:
+    async def _open(self, client: QMPClient) -> None:
         import asyncio
 
-        await self._client.connect(connection)
-        self._tasks = [asyncio.create_task(self._collect_events()), asyncio.create_task(self._notice_end())]
+        await client.connect(self._connection)
+        self._tasks = [asyncio.create_task(self._collect_events(client)), asyncio.create_task(self._notice_end(client))]
 
-    async def _collect_events(self) -> None:
-        async for message in self._client.events:
+    async def _collect_events(self, client: QMPClient) -> None:
+        async for message in client.events:
             self._add_events([message])
 
-    async def _notice_end(self) -> None:
+    async def _notice_end(self, client: QMPClient) -> None:
         from qemu.qmp import Runstate
 
-        while self._client.runstate is Runstate.RUNNING:
-            await self._client.runstate_changed()
-        await self._disconnect()
+        while client.runstate is Runstate.RUNNING:
+            await client.runstate_changed()
+        await self._disconnect(client)
         # QEMU's last words came before it closed the connection, but may not have been collected yet.
-        self._add_events(self._client.events.clear())
+        self._add_events(client.events.clear())
         with self._changed:
             self._lost = True
             self._changed.notify_all()
@@ -254,16 +285,27 @@ class Qmp:
                 self._events.append(Event(str(message["event"]), data if isinstance(data, Mapping) else {}))
             self._changed.notify_all()
 
-    async def _close(self) -> None:
+    async def _close(self, client: QMPClient) -> None:
         for task in self._tasks:
             task.cancel()
-        await self._disconnect()
+        await self._disconnect(client)
 
-    async def _disconnect(self) -> None:
+    @staticmethod
+    async def _disconnect(client: QMPClient) -> None:
         from qemu.qmp import QMPError
 
         with suppress(QMPError, EOFError, OSError):  # QEMU was gone before us: nothing is left to be closed
-            await self._client.disconnect()
+            await client.disconnect()
+
+
+def parse_gva2gpa(text: str) -> PhysicalAddress | None:
+    """Read the output of QEMU's `gva2gpa`.
+
+    >>> print(parse_gva2gpa("gpa: 0x10b000"), parse_gva2gpa("Unmapped"))
+    pa:0x000010b000 None
+    """
+    found = re.search(r"gpa: (0x[0-9a-f]+)", text)
+    return PhysicalAddress(int(found[1], 16)) if found else None
 
 
 def parse_registers(text: str) -> dict[str, int]:
@@ -291,19 +333,20 @@ def parse_registers(text: str) -> dict[str, int]:
 _REGISTER = re.compile(r"\b([RE][A-Z0-9]{1,2}|EFER|[C-GS]S|CR\d) *=([0-9a-f]+)(?: ([0-9a-f]{8,16}) [0-9a-f]{8} )?")
 
 
-def _negotiate(path: Path, timeout: float) -> tuple[socket.socket, Mapping[str, object]]:
-    """Connect and leave the negotiation mode; return the socket and QEMU's greeting.
+def _negotiate(path: Path, timeout: float) -> tuple[socket.socket, list[Mapping[str, object]]]:
+    """Connect, leave the negotiation mode and ask for the status; return the socket and all messages up to that.
 
-    The request to leave it is sent before QEMU has greeted: a QEMU that is still starting finds it in its socket and
-    reports events from its first moment on, and no time passes on our side.
+    Both requests are sent before QEMU has greeted: a QEMU that is still starting finds them in its socket and reports
+    events from its first moment on, and no time passes on our side.
     """
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(timeout)
         connection.connect(str(path))
-        connection.sendall(b'{"execute": "qmp_capabilities"}\n')
-        greeting = _read_line(connection)
-        _read_line(connection)
+        connection.sendall(b'{"execute": "qmp_capabilities"}\n{"execute": "query-status"}\n')
+        messages = [_read_message(connection)]
+        while sum("return" in message for message in messages) < 2:
+            messages.append(_read_message(connection))
     except TimeoutError:
         connection.close()
         raise HostError(f"QEMU does not answer at {path}: it hangs, or another program is connected there") from None
@@ -313,11 +356,10 @@ def _negotiate(path: Path, timeout: float) -> tuple[socket.socket, Mapping[str, 
     except BaseException:
         connection.close()
         raise
-    connection.setblocking(False)
-    return connection, greeting
+    return connection, messages
 
 
-def _read_line(connection: socket.socket) -> Mapping[str, object]:
+def _read_message(connection: socket.socket) -> Mapping[str, object]:
     """Read one message and not a byte more, because what follows is for another reader."""
     line = b""
     while not line.endswith(b"\n"):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab.errors import NoMemoryAt
@@ -25,8 +26,6 @@ from lab.x86.entry import ADDRESS_MASK, Entry
 from lab.x86.levels import ENTRIES, Level
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lab.x86.state import PagingState
 
 __all__ = ["tables", "TableInfo", "TableUse", "Survey", "Way", "Unfollowed", "Kind", "survey", "MAX_WAYS"]
@@ -191,7 +190,7 @@ class _Search:
         self.ways.append(way)
         if way.rules.level == Level.PT:
             return
-        for index, entry in _tables_in(way):
+        for index, entry in _tables_in(way.content, way.rules.leaf_mask):
             start = self.rules.canonical(way.base + (index << way.rules.shift))
             child = self._child(way, start, entry, way.table + 8 * index, self.rules.levels[depth + 1])
             if isinstance(child, Way):
@@ -226,9 +225,8 @@ class _Search:
         return Way(below, table, start, every, some, entry_address, above, circular, content)
 
 
-def _tables_in(way: Way) -> Iterator[tuple[int, int]]:
-    """Index and value of each present entry that is no leaf."""
-    leaf_mask = way.rules.leaf_mask
-    for index, entry in enumerate(unpack_table(way.content)):
-        if entry & 1 and not entry & leaf_mask:
-            yield index, entry
+@lru_cache(maxsize=1024)
+def _tables_in(content: bytes, leaf_mask: int) -> tuple[tuple[int, int], ...]:
+    """Index and value of each present entry that is no leaf; most tables have not changed since they were last seen."""
+    entries = enumerate(unpack_table(content))
+    return tuple((index, entry) for index, entry in entries if entry & 1 and not entry & leaf_mask)

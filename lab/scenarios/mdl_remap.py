@@ -124,10 +124,9 @@ class _Remap:
         return True
 
     def _use(self) -> Part:
-        machine = self.stage.machine
-        machine.call.copy(self.pool, MESSAGE, len(MESSAGE))
+        self.stage.quick_call("copy", self.pool, MESSAGE, len(MESSAGE))
         seen = bytearray(len(MESSAGE))
-        machine.call.copy(seen, self.mapping, len(seen))
+        self.stage.quick_call("copy", seen, self.mapping, len(seen))
         if seen != MESSAGE:
             self.stage.refute(f"{MESSAGE!r} was written at {self.pool}, but {bytes(seen)!r} read at {self.mapping}")
         physical = self.stage.snapshot().walk(self.pool).mapped.physical
@@ -175,8 +174,7 @@ class _Remap:
 
     def _call(self, site: Fail, function: str, *arguments: int) -> TracedCall:
         if self.fail == site:
-            machine = self.stage.machine
-            machine.call.fail_next(machine.kernel.constant(f"FAIL_{site.upper()}"))
+            self.stage.quick_call("fail_next", self.stage.machine.kernel.constant(f"FAIL_{site.upper()}"))
         return self.stage.call(function, *arguments)
 
     def _refused(self, title: str, call: TracedCall) -> Step:

@@ -7,26 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from lab.errors import LabError
-from lab.kernel.image import Export
+from lab.errors import LabError, UsageError
 from lab.kernel.values import format_value, make_tag
-from lab.machine import Machine
-from lab.machine.calls import CallResult
-from lab.machine.gdb import Stop
-from lab.machine.mailbox import Argument
+from lab.machine import Machine, PendingCall
+from lab.machine.calls import CallResult, Target, find_target
+from lab.machine.gdb import Gdb, Stop
+from lab.machine.mailbox import Argument, Reply
 from lab.scenarios.books import Books
 from lab.scenarios.step import Agreement, Halt, Step
 from lab.snapshot import Snapshot
 from lab.snapshot.changes import EntryChange, TableImage, capture, diff
-from lab.views import all_views
+from lab.views import find_view
 from lab.views.registry import Raw
 from lab.views.report import Report
 from lab.x86.address import PhysicalAddress, VirtualAddress
 
 __all__ = ["Stage", "TracedCall", "Disagreement"]
 
-TRAP_HANDLER = "trap_handle"
-"""The guest's function that every exception goes through."""
+EXCEPTION_HANDLER = "trap_exception"
+"""The guest's function that every exception goes through, and no interrupt."""
 
 HOME_SPACE = 0x28
 """Where the fifth argument stands above RSP at a function's entry: behind the return address and four home slots."""
@@ -57,41 +56,63 @@ class Stage:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._steps = 0
+        self._pending: PendingCall | None = None
+        self._watches_faults = False
         self._now: Snapshot | None = None
 
     # ---------------------------------------------------------------------------------------------------- acting ----
 
     def call(self, function: str, *arguments: Argument) -> TracedCall:
-        """Call a guest function; GDB stops it at its first instruction, and at its return or in the trap handler.
+        """Call a guest function; GDB stops it at its first instruction, and at its return or where a fault is handled.
 
-        Page tables are compared between the two stops. Raises what `machine.call` does.
+        Page tables are compared between the two stops. The guest stays at the second until it is needed again. Raises
+        what `machine.call` does.
         """
-        machine, gdb = self.machine, self.machine.gdb
-        export = machine.kernel.export(function)
+        gdb, target = self.gdb, find_target(self.machine.kernel, function)
         gdb.interrupt()
-        gdb.break_at(int(export.address), temporary=True)
-        pending = machine.post(function, *arguments)
+        gdb.break_at(target.address, temporary=True)
+        self.run_on()
+        self._pending = pending = self.machine.post(function, *arguments)
+        stop = gdb.wait_stopped()
+        start = self.machine.snapshot()
+        entry, tables = self._entry_halt(target, stop, start), self._tables(start)
+        end = gdb.break_at(_return_address(start), temporary=True)
         gdb.continue_()
         stop = gdb.wait_stopped()
-        start = machine.snapshot()
-        entry, tables = self._entry_halt(export, stop, start), self._tables(start)
-        ends = [gdb.break_at(each, temporary=True) for each in (_return_address(start), self._trap_handler)]
-        gdb.continue_()
-        stop = gdb.wait_stopped()
-        machine.check(f"during the call of {function}")
-        self._now = machine.snapshot()
-        halts = (entry, self._end_halt(export, stop, self._now))
-        changes = diff(tables, self._tables(self._now), self._now.state)
-        gdb.delete(*(each for each in ends if each.number != stop.breakpoint))
-        gdb.continue_()
-        return TracedCall(pending.wait(), halts, changes)
+        self.machine.check(f"during the call of {function}")
+        self._now = now = self.machine.snapshot()
+        changes = diff(tables, self._tables(now), now.state)
+        if stop.breakpoint != end.number:
+            gdb.delete(end)
+            fault = Halt("fault", function, stop.address, "does not return: it is stopped where faults are handled")
+            self.run_on()
+            return TracedCall(pending.wait(), (entry, fault), changes)
+        result = target.result(Reply(now.registers.rax))
+        return TracedCall(result, (entry, self._return_halt(target, stop, now)), changes)
+
+    def quick_call(self, function: str, *arguments: Argument) -> CallResult:
+        """Call a guest function without stopping it anywhere."""
+        self.run_on()
+        return self.machine.call(function, *arguments)
+
+    def run_on(self) -> None:
+        """Let the guest finish the call at whose end it was stopped, and idle."""
+        if not self.gdb.is_running:
+            self.gdb.continue_()
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.wait()
 
     @property
-    def _trap_handler(self) -> int:
-        return int(self.machine.kernel.symbol(TRAP_HANDLER).address)
+    def gdb(self) -> Gdb:
+        """GDB, with a breakpoint where the guest handles exceptions."""
+        if not self._watches_faults:
+            self._watches_faults = True
+            self.machine.gdb.break_at(int(self.machine.kernel.symbol(EXCEPTION_HANDLER).address))
+        return self.machine.gdb
 
-    def _entry_halt(self, export: Export, stop: Stop, now: Snapshot) -> Halt:
-        parameters = export.signature.parameters if export.signature else ()
+    def _entry_halt(self, target: Target, stop: Stop, now: Snapshot) -> Halt:
+        parameters = target.export.signature.parameters if target.export and target.export.signature else ()
         values = [now.registers[name] for name in ("rcx", "rdx", "r8", "r9")]
         if len(parameters) > len(values):
             stack = VirtualAddress(now.registers.rsp + HOME_SPACE)
@@ -100,16 +121,14 @@ class Stage:
             f"{name}={format_value(self.machine.kernel, type_, value, name)}"
             for (name, type_), value in zip(parameters, values, strict=False)
         )
-        return Halt("entry", export.name, stop.address, f"{export.name}({shown})")
+        return Halt("entry", target.name, stop.address, f"{target.name}({shown})")
 
-    def _end_halt(self, export: Export, stop: Stop, now: Snapshot) -> Halt:
-        if stop.address == self._trap_handler:
-            return Halt("fault", export.name, stop.address, "does not return: it is stopped in the trap handler")
-        returns = export.signature.returns if export.signature else None
+    def _return_halt(self, target: Target, stop: Stop, now: Snapshot) -> Halt:
+        returns = target.export.signature.returns if target.export and target.export.signature else None
         if returns is None or returns.kind == "void":
-            return Halt("return", export.name, stop.address, "returns")
+            return Halt("return", target.name, stop.address, "returns")
         value = format_value(self.machine.kernel, returns, now.registers.rax)
-        return Halt("return", export.name, stop.address, f"returns {value}")
+        return Halt("return", target.name, stop.address, f"returns {value}")
 
     def _tables(self, snapshot: Snapshot) -> TableImage:
         return capture(snapshot.memory, snapshot.state)
@@ -118,6 +137,7 @@ class Stage:
 
     def books(self) -> Books:
         """What the guest has in use now, for `nothing_left` to compare with."""
+        self.run_on()
         with self.machine.paused():
             return Books.of(self.snapshot())
 
@@ -143,7 +163,10 @@ class Stage:
 
     def report(self, view: str, arguments: Mapping[str, Raw] | None = None) -> Report:
         """A view of the machine as it is now."""
-        return all_views()[view].run(self.snapshot(), arguments)
+        found = find_view(view)
+        if found is None:
+            raise UsageError(f"there is no view {view!r}; `lab --help` lists them")
+        return found.run(self.snapshot(), arguments)
 
     def snapshot(self) -> Snapshot:
         """The machine as it is now: memory is live, registers are those at the end of the last traced call."""
@@ -151,21 +174,22 @@ class Stage:
             self._now = self.machine.snapshot()
         return self._now
 
-    def agreement(self, address: VirtualAddress) -> Agreement:
-        """Ask our walk, QEMU and the guest what is behind an address. Disagreement when they do not say the same."""
-        walk = self.snapshot().walk(address)
-        guest = self.machine.call.MmGetPhysicalAddress(int(address)).result
-        found = Agreement(
-            address,
-            own=walk.mapped.physical if walk.is_mapped else None,
-            qemu=self.machine.qmp.gva2gpa(int(address)),
-            guest=PhysicalAddress(guest) if guest else None,
+    def agreements(self, *addresses: VirtualAddress) -> tuple[Agreement, ...]:
+        """Ask our walk, QEMU and the guest what is behind addresses. Disagreement when they do not say the same."""
+        with self.gdb.stopped():
+            walks = [self.snapshot().walk(each) for each in addresses]
+            qemu = [self.machine.gva2gpa(each) for each in addresses]
+        guest = [self.quick_call("MmGetPhysicalAddress", each).result for each in addresses]
+        found = tuple(
+            Agreement(address, walk.mapped.physical if walk.is_mapped else None, second, PhysicalAddress(third) or None)
+            for address, walk, second, third in zip(addresses, walks, qemu, guest, strict=True)
         )
-        if not found.holds:
-            self.refute(
-                f"{address}: own walk says {found.own}, QEMU's gva2gpa {found.qemu}, MmGetPhysicalAddress"
-                f" {found.guest}; one of the three is wrong, please report it"
-            )
+        for each in found:
+            if not each.holds:
+                self.refute(
+                    f"{each.address}: own walk says {each.own}, QEMU's gva2gpa {each.qemu}, MmGetPhysicalAddress"
+                    f" {each.guest}; one of the three is wrong, please report it"
+                )
         return found
 
     def step(
@@ -185,7 +209,7 @@ class Stage:
             text=text,
             halts=call.halts if call else (),
             changes=call.changes if call else None,
-            agreements=tuple(self.agreement(address) for address in agree),
+            agreements=self.agreements(*agree) if agree else (),
             reports=dict(reports or {}),
         )
 
