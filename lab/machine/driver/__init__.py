@@ -1,0 +1,1 @@
+"""Windows drivers on the host: built from sources, read, checked, and laid out for loading."""
