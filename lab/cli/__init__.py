@@ -6,6 +6,7 @@ adds a verb of the view's name. Nothing else has to be edited.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from pathlib import Path
@@ -77,6 +78,7 @@ def main() -> None:
     0 done · 1 the answer is no · 2 usage · 3 this host lacks something · 4 the guest crashed or did
     not answer · 130 Ctrl-C.
     """
+    gc.disable()  # a verb is over before there is anything worth collecting; those that last turn it on again
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

@@ -20,6 +20,7 @@ va, pa    make virtual and physical addresses"""
 def command(machine_name: str | None) -> None:
     """Open Python with the running machine as `machine`; reads a script from stdin when that is no terminal."""
     import code
+    import gc
     import sys
 
     from lab.machine import attach
@@ -27,6 +28,7 @@ def command(machine_name: str | None) -> None:
     from lab.views import find_view
     from lab.x86.address import PhysicalAddress, VirtualAddress
 
+    gc.enable()
     with attach(machine_name) as machine:
 
         def show(view: str, **arguments: str | int | bool | None) -> None:
