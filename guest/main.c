@@ -10,7 +10,9 @@
 #include "memory/frames.h"
 #include "memory/pool.h"
 #include "memory/system_ptes.h"
+#include "nt/process.h"
 #include "nt/shared_data.h"
+#include "nt/thread.h"
 #include "paging/space.h"
 
 _Noreturn void kernel_start(u32 start_info);
@@ -30,7 +32,10 @@ static _Noreturn void kernel_main(void) {
     frames_init();
     system_ptes_init();
     pool_init();
-    descriptors_set_stacks(system_ptes_map_stack(1), system_ptes_map_stack(1));
+    thread_init();
+    process_init();
+    /* Two pages each: a bug check is told from there, with whole contexts on the stack. */
+    descriptors_set_stacks(system_ptes_map_stack(2), system_ptes_map_stack(2));
     shared_data_init();
     apic_init();
     serial_interrupt_init();

@@ -43,14 +43,20 @@ static void take_word(const char *word, size_t length) {
     static const struct {
         const char *name;
         bool *option;
-    } words[] = {{"verifier", &lab_options.verifier}, {"exit", &lab_options.exit}};
+    } words[] = {
+        {"verifier", &lab_options.verifier},
+        {"special_pool", &lab_options.special_pool},
+        {"code_integrity", &lab_options.code_integrity},
+        {"exit", &lab_options.exit},
+    };
     for (u64 i = 0; i < ARRAY_SIZE(words); i++) {
         if (same_word(words[i].name, word, length)) {
             *words[i].option = true;
             return;
         }
     }
-    log_print("boot: unknown word \"%.*s\" on the command line (known: verifier exit)\n", (u32)length, word);
+    log_print("boot: unknown word \"%.*s\" on the command line (known: verifier special_pool code_integrity exit)\n",
+              (u32)length, word);
 }
 
 static void read_command_line(const char *text) {

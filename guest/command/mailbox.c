@@ -1,8 +1,11 @@
 #include "command/mailbox.h"
 
+#include "cpu/clock.h"
 #include "cpu/exit.h"
 #include "cpu/instructions.h"
 #include "cpu/trap.h"
+#include "nt/thread.h"
+#include "nt/timer.h"
 
 struct lab_mailbox lab_mailbox = {.magic = LAB_MAILBOX_MAGIC};
 
@@ -16,7 +19,7 @@ enum { SHORT_LOOK = 1 << 17, LONG_LOOK = 1 << 20 };
 static bool is_export(u64 function) {
     for (const struct lab_export *entry = lab_exports_start; entry < lab_exports_end; entry++) {
         if ((u64)entry->function == function)
-            return true;
+            return entry->kind != LAB_EXPORT_NT_DATA;
     }
     return false;
 }
@@ -46,6 +49,13 @@ static bool is_requested(void) {
     return __atomic_load_n(&lab_mailbox.requested, __ATOMIC_SEQ_CST) == lab_mailbox.completed + 1;
 }
 
+/* Until a byte comes over the serial port, or the time of the next timer. */
+static void sleep(void) {
+    if (timers_next() != TIMERS_NONE)
+        clock_set_alarm(timers_next());
+    sti_hlt_cli();
+}
+
 /* Returns when there is a request, having slept if it was long in coming. */
 static void wait_for_request(void) {
     static u64 look = SHORT_LOOK;
@@ -54,11 +64,14 @@ static void wait_for_request(void) {
             look = LONG_LOOK;
             return;
         }
+        thread_run_others();
     }
     look = SHORT_LOOK;
     __atomic_store_n(&lab_mailbox.asleep, 1, __ATOMIC_SEQ_CST);
-    while (!is_requested())
-        sti_hlt_cli();
+    while (!is_requested()) {
+        if (!thread_run_others())
+            sleep();
+    }
     __atomic_store_n(&lab_mailbox.asleep, 0, __ATOMIC_SEQ_CST);
 }
 

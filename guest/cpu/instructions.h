@@ -15,6 +15,9 @@ static inline void hlt(void) {
 static inline void sti_hlt_cli(void) {
     __asm__ volatile("sti; hlt; cli" ::: "memory");
 }
+static inline void wbinvd(void) {
+    __asm__ volatile("wbinvd" ::: "memory");
+}
 static inline void ud2(void) {
     __asm__ volatile("ud2");
 }
@@ -76,6 +79,22 @@ static inline u64 read_cr4(void) {
     u64 value;
     __asm__ volatile("mov %%cr4, %0" : "=r"(value)::"memory");
     return value;
+}
+static inline u64 read_cr8(void) {
+    u64 value;
+    __asm__ volatile("mov %%cr8, %0" : "=r"(value)::"memory");
+    return value;
+}
+static inline void write_cr8(u64 value) {
+    __asm__ volatile("mov %0, %%cr8" ::"r"(value) : "memory");
+}
+static inline u64 read_rflags(void) {
+    u64 value;
+    __asm__ volatile("pushfq; popq %0" : "=r"(value)::"memory");
+    return value;
+}
+static inline void write_rflags(u64 value) {
+    __asm__ volatile("pushq %0; popfq" ::"r"(value) : "memory", "cc");
 }
 static inline void write_cr0(u64 value) {
     __asm__ volatile("mov %0, %%cr0" ::"r"(value) : "memory");

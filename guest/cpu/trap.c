@@ -1,16 +1,19 @@
 #include "cpu/trap.h"
 
 #include "cpu/apic.h"
+#include "cpu/clock.h"
 #include "cpu/descriptors.h"
 #include "cpu/instructions.h"
 #include "cpu/serial.h"
 #include "nt/bugcheck.h"
+#include "nt/fault.h"
 #include "paging/paging.h"
 
 /* One guarded call in progress: how to give it up, and what happened in it. */
 struct guard {
     struct guard *outer;
     u64 stack;
+    u64 irql;   /* to go back to */
     bool ended; /* by an exception */
     u64 cr2;
     struct lab_registers registers;
@@ -21,6 +24,7 @@ static struct guard *current_guard;
 
 u64 trap_enter_call(const void *function, const u64 arguments[LAB_ARGUMENTS], u64 *ret_stack);
 extern const u8 trap_leave_call[];
+_Noreturn void trap_resume(const struct lab_registers *registers);
 
 enum { RFLAGS_ALWAYS_SET = 1 << 1 };
 
@@ -110,11 +114,26 @@ static void end_guarded_call(struct guard *guard, struct lab_registers *register
     registers->cs = SELECTOR_KERNEL_CODE;
     registers->ss = SELECTOR_KERNEL_DATA;
     registers->rflags = RFLAGS_ALWAYS_SET;
+    write_cr8(guard->irql);
+}
+
+void trap_leave_guarded_call(const struct lab_registers *registers) {
+    if (!current_guard)
+        return;
+    struct lab_registers leaving = *registers;
+    end_guarded_call(current_guard, &leaving, 0);
+    trap_resume(&leaving);
+}
+
+struct guard *trap_set_guard(struct guard *guard) {
+    struct guard *old = current_guard;
+    current_guard = guard;
+    return old;
 }
 
 bool trap_guarded_call(const void *function, const u64 arguments[LAB_ARGUMENTS], u64 *ret,
                        struct lab_registers *ret_registers, u64 *ret_cr2) {
-    struct guard guard = {.outer = current_guard};
+    struct guard guard = {.outer = current_guard, .irql = read_cr8()};
     current_guard = &guard;
     *ret = trap_enter_call(function, arguments, &guard.stack);
     current_guard = guard.outer;
@@ -140,7 +159,7 @@ u64 trap_call(const void *function, const u64 arguments[LAB_ARGUMENTS]) {
 __attribute__((noinline)) static void trap_exception(struct lab_registers *registers, u64 cr2) {
     if (current_guard && can_be_guarded(registers->vector))
         end_guarded_call(current_guard, registers, cr2);
-    else
+    else if (!fault_handle(registers, cr2))
         bugcheck_for_trap(registers, cr2);
 }
 
@@ -149,6 +168,8 @@ void trap_handle(struct lab_registers *registers) {
     u64 vector = registers->vector;
     if (vector >= IRQ_VECTOR_FIRST && vector <= IRQ_VECTOR_LAST)
         serial_interrupt(vector);
+    else if (vector == CLOCK_VECTOR)
+        clock_interrupt();
     else if (vector != APIC_SPURIOUS_VECTOR)
         trap_exception(registers, cr2);
 }

@@ -59,3 +59,10 @@ bool trap_guarded_call(const void *function, const u64 arguments[LAB_ARGUMENTS],
 
 /* The same without the guard: an exception takes its Windows course. */
 u64 trap_call(const void *function, const u64 arguments[LAB_ARGUMENTS]);
+
+/* Ends the innermost guarded call for a reason that is no trap; returns when there is none. */
+void trap_leave_guarded_call(const struct lab_registers *registers);
+
+/* The guard goes with the thread whose call it is: puts another in its place and returns it. */
+struct guard;
+struct guard *trap_set_guard(struct guard *guard);

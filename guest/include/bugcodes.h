@@ -1,6 +1,6 @@
 /*
- * bugcodes.h - STOP codes by Microsoft's names ("Bug Check Code Reference"): those that this kernel stops with or that a
- * driver is likely to. LAB_ ones are ours. The list is written once and becomes both the enum and the table of names.
+ * bugcodes.h - STOP codes by Microsoft's names ("Bug Check Code Reference"): those that this kernel stops with or that
+ * a driver is likely to. LAB_ ones are ours. The list is written once and becomes both the enum and the table of names.
  */
 #pragma once
 
@@ -18,6 +18,7 @@
     CODE(NO_MORE_IRP_STACK_LOCATIONS, 0x35)                         \
     CODE(INTERRUPT_EXCEPTION_NOT_HANDLED, 0x3d)                     \
     CODE(NO_MORE_SYSTEM_PTES, 0x3f)                                 \
+    CODE(TARGET_MDL_TOO_SMALL, 0x40)                                \
     CODE(MULTIPLE_IRP_COMPLETE_REQUESTS, 0x44)                      \
     CODE(CANCEL_STATE_IN_COMPLETED_IRP, 0x48)                       \
     CODE(IRQL_GT_ZERO_AT_SYSTEM_SERVICE, 0x4a)                      \

@@ -26,7 +26,7 @@ typedef int64_t i64;
  * commands of our own. All use the Microsoft x64 calling convention, which is what a driver's import expects. The
  * types of the parameters are not repeated here: the controller reads them from the DWARF of `function`.
  */
-enum lab_export_kind { LAB_EXPORT_NT, LAB_EXPORT_COMMAND };
+enum lab_export_kind { LAB_EXPORT_NT, LAB_EXPORT_COMMAND, LAB_EXPORT_NT_DATA };
 
 struct lab_export {
     const char *name;
@@ -35,12 +35,15 @@ struct lab_export {
     u64 kind;         /* enum lab_export_kind */
 };
 
-#define LAB_EXPORT_ENTRY(symbol, text, type)                                                                           \
-    static const struct lab_export lab_export_##symbol                                                                 \
-        __attribute__((section(".lab.exports"), used, aligned(8))) = {#symbol, (const void *)symbol, text, type}
+#define LAB_EXPORT_ENTRY(id, name, address, text, type)                                                                \
+    static const struct lab_export lab_export_##id                                                                     \
+        __attribute__((section(".lab.exports"), used, aligned(8))) = {name, (const void *)address, text, type}
+#define LAB_EXPORT_ALIAS(id, name, symbol) LAB_EXPORT_ENTRY(id, name, symbol, NULL, LAB_EXPORT_NT)
 
-#define NT_EXPORT(symbol) LAB_EXPORT_ENTRY(symbol, NULL, LAB_EXPORT_NT)
-#define LAB_COMMAND(symbol, help) LAB_EXPORT_ENTRY(symbol, help, LAB_EXPORT_COMMAND)
+#define NT_EXPORT(symbol) LAB_EXPORT_ENTRY(symbol, #symbol, symbol, NULL, LAB_EXPORT_NT)
+#define NT_EXPORT_AS(name, symbol) LAB_EXPORT_ALIAS(__COUNTER__, name, symbol) /* a second name, or C's own */
+#define NT_EXPORT_DATA(symbol) LAB_EXPORT_ENTRY(symbol, #symbol, &symbol, NULL, LAB_EXPORT_NT_DATA)
+#define LAB_COMMAND(symbol, help) LAB_EXPORT_ENTRY(symbol, #symbol, symbol, help, LAB_EXPORT_COMMAND)
 
 /* Bounds of the table, from the linker script; order is link order, readers sort by name. */
 extern const struct lab_export lab_exports_start[], lab_exports_end[];
@@ -63,13 +66,17 @@ void log_write(const char *text, size_t size);
 
 /* What the command line (-append) asked for. */
 struct lab_options {
-    bool verifier; /* "verifier": name documented misuse with bug check 0xC4 instead of doing what free Windows does */
-    bool exit;     /* "exit": leave through isa-debug-exit as soon as the guest is ready */
+    /* "verifier": name documented misuse with bug check 0xC4 instead of doing what free Windows does */
+    bool verifier;
+    bool special_pool;   /* "special_pool": all that Windows calls allocate comes from special pool, if possible */
+    bool code_integrity; /* "code_integrity": name requests for executable memory with bug check 0xC4, too */
+    bool exit;           /* "exit": leave through isa-debug-exit as soon as the guest is ready */
 };
 extern struct lab_options lab_options;
 
 /* ------------------------------------------------------------------------------------------------ the mailbox ---- */
 
+enum { LAB_TRACE = 32 };
 enum { LAB_MAILBOX_MAGIC = 0x62616c, LAB_ARGUMENTS = 12, LAB_SCRATCH = 4096 };
 
 enum lab_phase { LAB_BOOTING, LAB_READY, LAB_BUSY, LAB_BUGCHECKED };
@@ -103,6 +110,10 @@ struct lab_bugcheck {
     u64 caller; /* return address of KeBugCheckEx */
     u64 cr2;
     struct lab_registers registers; /* of the trap that led here, or of the caller */
+    u64 driver;                     /* address in the driver to blame; 0: none was involved */
+    char driver_name[64];
+    u64 driver_base;
+    u64 trace[LAB_TRACE]; /* return addresses on the stack, drivers' and ours, from the inside out; then 0 */
 };
 
 /*

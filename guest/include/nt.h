@@ -1,7 +1,8 @@
 /*
  * nt.h - the Windows-like surface: types, constants and calls spelled and laid out as Windows x64 has them
- * (Microsoft's DDI reference, wdm.h and ntddk.h). Windows names are declared here and nowhere else; each function
- * stands with its NT_EXPORT in the file of its subsystem. What we add of our own is in our own headers.
+ * (Microsoft's DDI reference, wdm.h and ntddk.h). Windows names are declared here, in the nt_*.h that this includes,
+ * and nowhere else; a call that only drivers make is static in the file of its subsystem, with its NT_EXPORT. What we
+ * add of our own is in our own headers.
  */
 #pragma once
 
@@ -73,7 +74,8 @@ _Static_assert(sizeof(ANSI_STRING) == 16 && offsetof(ANSI_STRING, Buffer) == 8, 
 typedef enum _MODE { KernelMode, UserMode, MaximumMode } MODE;
 typedef CCHAR KPROCESSOR_MODE; /* enum _MODE */
 
-typedef struct _EPROCESS EPROCESS, *PEPROCESS; /* opaque until there are processes */
+typedef struct _EPROCESS EPROCESS, *PEPROCESS; /* nt/process.h */
+typedef struct _IRP IRP, *PIRP;                /* nt_io.h */
 
 #define NT_SUCCESS(status) ((NTSTATUS)(status) >= 0)
 
@@ -102,6 +104,7 @@ typedef enum _POOL_TYPE {
 #define POOL_QUOTA_FAIL_INSTEAD_OF_RAISE 8
 #define POOL_RAISE_IF_ALLOCATION_FAILURE 16
 #define POOL_COLD_ALLOCATION 256
+#define POOL_ZERO_ALLOCATION 1024
 
 typedef ULONG64 POOL_FLAGS;
 #define POOL_FLAG_REQUIRED_START 0x0000000000000001ull
@@ -124,7 +127,7 @@ typedef struct _POOL_HEADER {
     UCHAR PreviousSize; /* of the block before this one, in 16-byte units; 0: first of its page */
     UCHAR PoolIndex;    /* which pool the page belongs to: enum pool_kind */
     UCHAR BlockSize;    /* in 16-byte units, header included */
-    UCHAR PoolType;     /* 0: free, otherwise 1 + the low three bits of the POOL_TYPE asked for */
+    UCHAR PoolType;     /* 0: free, else 1 + the low three bits of the POOL_TYPE asked for (+ 8: charged as quota) */
     ULONG PoolTag;
     PEPROCESS ProcessBilled;
 } POOL_HEADER, *PPOOL_HEADER;
@@ -177,14 +180,6 @@ enum mdl_flag {
     MDL_ALLOCATED_MUST_SUCCEED = 0x4000,
     MDL_INTERNAL = 0x8000,
 };
-
-/* The beginning of an IRP: what IoAllocateMdl needs of it. */
-typedef struct _IRP {
-    CSHORT Type;
-    USHORT Size;
-    PMDL MdlAddress;
-} IRP, *PIRP;
-_Static_assert(offsetof(IRP, MdlAddress) == 8, "IRP begins as in Windows");
 
 typedef enum _MEMORY_CACHING_TYPE {
     MmNonCached = 0,
@@ -271,3 +266,10 @@ SIZE_T NTAPI RtlCompareMemory(const VOID *Source1, const VOID *Source2, SIZE_T L
 VOID NTAPI RtlInitAnsiString(PANSI_STRING DestinationString, PCSTR SourceString);
 VOID NTAPI RtlInitUnicodeString(PUNICODE_STRING DestinationString, PCWSTR SourceString);
 VOID NTAPI RtlCopyUnicodeString(PUNICODE_STRING DestinationString, PCUNICODE_STRING SourceString);
+
+#include "nt_exception.h"
+#include "nt_ke.h"
+#include "nt_mm.h"
+
+#include "nt_io.h"
+#include "nt_rtl.h"

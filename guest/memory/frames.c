@@ -200,12 +200,14 @@ u64 frame_allocate(enum frame_use use, enum frame_contents contents) {
 }
 
 /* The first frame of a free run inside one range of RAM, or 0. */
-static u64 find_run(const struct memory_range *range, u64 count, u64 lowest, u64 highest, u64 align) {
-    u64 first = lowest > range->first ? lowest : range->first;
-    u64 end = highest < range->end ? highest + 1 : range->end;
+static u64 find_run(const struct memory_range *range, u64 count, const struct frame_limits *limits) {
+    u64 first = limits->lowest > range->first ? limits->lowest : range->first;
+    u64 end = limits->highest < range->end ? limits->highest + 1 : range->end;
     u64 run = 0;
     for (u64 pfn = first; pfn < end; pfn++) {
-        bool continues = list_of(pfn) && (run > 0 || pfn % align == 0);
+        if (limits->boundary && pfn % limits->boundary == 0)
+            run = 0;
+        bool continues = list_of(pfn) && (run > 0 || pfn % limits->align == 0);
         run = continues ? run + 1 : 0;
         if (run == count)
             return pfn + 1 - count;
@@ -213,11 +215,12 @@ static u64 find_run(const struct memory_range *range, u64 count, u64 lowest, u64
     return 0;
 }
 
-u64 frame_allocate_range(enum frame_use use, enum frame_contents contents, u64 count, u64 lowest, u64 highest,
-                         u64 align) {
-    lab_assert(ready && count && align, "frames: a range of %llu frames, aligned by %llu", count, align);
+u64 frame_allocate_range(enum frame_use use, enum frame_contents contents, u64 count,
+                         const struct frame_limits *limits) {
+    lab_assert(ready && count && limits->align, "frames: a range of %llu frames, aligned by %llu", count,
+               limits->align);
     for (u64 i = 0; i < memory_map.count; i++) {
-        u64 first = find_run(&memory_map.range[i], count, lowest, highest, align);
+        u64 first = find_run(&memory_map.range[i], count, limits);
         if (!first)
             continue;
         for (u64 pfn = first; pfn < first + count; pfn++)
@@ -227,13 +230,54 @@ u64 frame_allocate_range(enum frame_use use, enum frame_contents contents, u64 c
     return 0;
 }
 
+/* At the head: what was freed last is used first, so that a stale address soon meets the frame's next owner. */
+static void drop_reference(u64 pfn) {
+    if (--record(pfn)->u3.ReferenceCount == 0)
+        list_insert(&free_frames, PFN_LIST_END, pfn, free_frames.first);
+}
+
 void frame_free(u64 pfn) {
     MMPFN *frame = frame_record(pfn);
-    lab_assert(frame && location(frame) == PAGE_ACTIVE, "frames: frame 0x%llx is freed but not active", pfn);
-    lab_assert(frame->u3.ReferenceCount == 1, "frames: frame 0x%llx is freed with %u references", pfn,
-               frame->u3.ReferenceCount);
-    /* At the head: what was freed last is used first, so that a stale address soon meets the frame's next owner. */
-    list_insert(&free_frames, PFN_LIST_END, pfn, free_frames.first);
+    lab_assert(frame && location(frame) == PAGE_ACTIVE && frame->u3.ReferenceCount && frame_use(pfn) != FRAME_LOCKED,
+               "frames: frame 0x%llx is freed but not active", pfn);
+    frame->u2--;
+    frame->PteAddress = NULL;
+    frame->u4 = (u64)FRAME_LOCKED << PFN_USE_SHIFT;
+    drop_reference(pfn);
+}
+
+/* ------------------------------------------------------------------------------------- locked and mapped again ---- */
+
+/* How often the owner counts in ReferenceCount and ShareCount. */
+static u16 owners(u64 pfn) {
+    return frame_use(pfn) != FRAME_LOCKED;
+}
+
+static bool is_active(u64 pfn) {
+    return frame_use(pfn) != FRAME_UNUSED;
+}
+
+bool frame_lock(u64 pfn) {
+    MMPFN *frame = frame_record(pfn);
+    lab_assert(frame && is_active(pfn), "frames: frame 0x%llx is locked but not active", pfn);
+    if (frame->u3.ReferenceCount == UINT16_MAX)
+        return false;
+    frame->u3.ReferenceCount++;
+    return true;
+}
+
+bool frame_unlock(u64 pfn) {
+    MMPFN *frame = frame_record(pfn);
+    if (!frame || !is_active(pfn) || frame->u3.ReferenceCount <= owners(pfn))
+        return false;
+    drop_reference(pfn);
+    return true;
+}
+
+void frame_count_mapping(u64 pfn, int change) {
+    MMPFN *frame = frame_record(pfn);
+    if (frame && is_active(pfn) && (change > 0 || frame->u2 > owners(pfn)))
+        frame->u2 += (u64)(i64)change;
 }
 
 /* ------------------------------------------------------------------------------------------------------- early ---- */

@@ -21,23 +21,29 @@ enum page_location {
 /* What an active frame serves: our addition, kept where Windows keeps spare bits of u4. */
 enum frame_use {
     FRAME_UNUSED,
-    FRAME_KERNEL,   /* the kernel's image */
-    FRAME_TABLE,    /* a page table of any level */
-    FRAME_PFN_DB,   /* the PFN database itself */
-    FRAME_STACK,    /* kernel and interrupt stacks */
-    FRAME_POOL,     /* NonPagedPool (executable) */
-    FRAME_POOL_NX,  /* NonPagedPoolNx */
-    FRAME_MDL,      /* MmAllocatePagesForMdl */
-    FRAME_SYSTEM,   /* KUSER_SHARED_DATA and other single pages */
-    FRAME_FIRMWARE, /* RAM the memory map does not call usable */
+    FRAME_KERNEL,     /* the kernel's image */
+    FRAME_TABLE,      /* a page table of any level */
+    FRAME_PFN_DB,     /* the PFN database itself */
+    FRAME_STACK,      /* kernel and interrupt stacks */
+    FRAME_POOL,       /* NonPagedPool (executable) */
+    FRAME_POOL_NX,    /* NonPagedPoolNx */
+    FRAME_MDL,        /* MmAllocatePagesForMdl */
+    FRAME_SYSTEM,     /* KUSER_SHARED_DATA and other single pages */
+    FRAME_FIRMWARE,   /* RAM the memory map does not call usable */
+    FRAME_DRIVER,     /* the image of a driver */
+    FRAME_USER,       /* at a user address */
+    FRAME_CONTIGUOUS, /* MmAllocateContiguousMemory */
+    FRAME_NON_CACHED, /* MmAllocateNonCachedMemory */
+    FRAME_LOCKED,     /* freed by its owner, but not yet unlocked by all that locked it */
 };
 
 /*
  * MMPFN of 64-bit Windows 6.1, 0x30 bytes. Where fields differ by list, the name before "or" is that of an active
  * frame: u1 WsIndex or Flink, u2 ShareCount or Blink. The lists are linked by frame number and end with PFN_LIST_END.
  *
- * An active frame has one reference, and a share count of 1. A page table's share count is higher by the number of its
- * present entries, as in Windows; the same number stands in UsedPageTableEntries (Windows: user tables only).
+ * An active frame has one reference, and one more for each time it is locked (frame_lock). Its share count is 1, and
+ * higher by one for each mapping by an MDL or of I/O space. A page table's is higher by the number of its present
+ * entries, as in Windows; the same number stands in UsedPageTableEntries (Windows: user tables only).
  */
 typedef struct _MMPFN {
     u64 u1;
@@ -106,14 +112,29 @@ u64 frames_available(void);        /* frames on the free and zeroed lists or in 
 
 enum frame_contents { FRAME_ANY, FRAME_ZERO };
 
+/* Where a physically contiguous run of frames may lie: in [lowest, highest]. */
+struct frame_limits {
+    u64 lowest, highest;
+    u64 align;    /* the first frame is a multiple of it */
+    u64 boundary; /* no frame but the first is; 0: there is no such boundary */
+};
+
 /* Both return 0 when out of memory: frame 0 is never handed out. A new frame is active with one reference. */
 u64 frame_allocate(enum frame_use use, enum frame_contents contents);
-/* Physically contiguous, all within [lowest, highest], the first a multiple of `align`. */
-u64 frame_allocate_range(enum frame_use use, enum frame_contents contents, u64 count, u64 lowest, u64 highest,
-                         u64 align);
+u64 frame_allocate_range(enum frame_use use, enum frame_contents contents, u64 count,
+                         const struct frame_limits *limits);
 
-void frame_free(u64 pfn); /* drops the last reference; asserts that it was */
+/* Its owner gives it up. A frame that is locked stays, as FRAME_LOCKED, until it is no more. */
+void frame_free(u64 pfn);
 void frame_zero(u64 pfn);
+
+/* Locking keeps a frame from being used for anything else. False: it is locked as often as can be counted. */
+bool frame_lock(u64 pfn);
+bool frame_unlock(u64 pfn); /* false: it is not locked */
+
+/* Counts a mapping made (1) or removed (-1) besides the owner's. Knows nothing of frames that are in no use. */
+void frame_count_mapping(u64 pfn, int change);
+
 void frame_set_pte(u64 pfn, pte_t *entry); /* remember which entry maps it (MMPFN.PteAddress) */
 
 /* The memory type of a frame of RAM; PFN_CACHED when newly allocated. */

@@ -1,10 +1,13 @@
 /*
- * mdl.c - allocating, describing and freeing MDLs, and questions about addresses.
+ * mdl.c - allocating, describing and freeing MDLs.
  */
 #include "memory/mdl.h"
 
+#include "memory/frames.h"
 #include "memory/inject.h"
-#include "memory/pool_pages.h"
+#include "memory/ledger.h"
+#include "memory/special_pool.h"
+#include "memory/verifier.h"
 #include "paging/paging.h"
 
 /*
@@ -52,9 +55,10 @@ PMDL NTAPI IoAllocateMdl(PVOID VirtualAddress, ULONG Length, BOOLEAN SecondaryBu
         return NULL;
     if (fixed)
         size = sizeof(MDL) + FIXED_SIZE_PAGES * sizeof(PFN_NUMBER);
-    PMDL mdl = pool_allocate(NonPagedPoolNx, size, MDL_TAG);
+    PMDL mdl = pool_allocate_for(NonPagedPoolNx, size, MDL_TAG, __builtin_return_address(0));
     if (!mdl)
         return NULL;
+    ledger_add(LEDGER_MDL, mdl, Length, 0, __builtin_return_address(0));
     MmInitializeMdl(mdl, VirtualAddress, Length);
     if (fixed)
         mdl->MdlFlags |= MDL_ALLOCATED_FIXED_SIZE;
@@ -64,33 +68,55 @@ PMDL NTAPI IoAllocateMdl(PVOID VirtualAddress, ULONG Length, BOOLEAN SecondaryBu
 }
 NT_EXPORT(IoAllocateMdl);
 
+/* Obsolete: an MDL in memory of the caller's, or in new memory that he frees with ExFreePool. */
+static PMDL NTAPI MmCreateMdl(PMDL MemoryDescriptorList, PVOID Base, SIZE_T Length) {
+    PMDL mdl = MemoryDescriptorList;
+    if (!mdl)
+        mdl = pool_allocate_for(NonPagedPoolNx, MmSizeOfMdl(Base, Length), MDL_TAG, __builtin_return_address(0));
+    if (!mdl)
+        return NULL;
+    if (mdl != MemoryDescriptorList)
+        ledger_add(LEDGER_MDL, mdl, Length, 0, __builtin_return_address(0));
+    MmInitializeMdl(mdl, Base, Length);
+    return mdl;
+}
+NT_EXPORT(MmCreateMdl);
+
 /* The mapping of a partial MDL goes with it; any other that still stands is left standing, without an owner. */
 VOID NTAPI IoFreeMdl(PMDL Mdl) {
-    MmPrepareMdlForReuse(Mdl);
-    if (lab_options.verifier && Mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA)
-        KeBugCheckEx(DRIVER_VERIFIER_DETECTED_VIOLATION, 0xb8, (ULONG_PTR)Mdl, mdl_flags(Mdl), 0);
-    ExFreePoolWithTag(Mdl, 0);
+    const void *caller = __builtin_return_address(0);
+    if (Mdl->MdlFlags & MDL_PARTIAL_HAS_BEEN_MAPPED)
+        mdl_unmap(Mdl->MappedSystemVa, Mdl);
+    if (lab_options.verifier && mdl_owns_mapping(Mdl))
+        verifier_stop(VERIFIER_FREE_MAPPED_MDL, caller, (u64)Mdl, mdl_flags(Mdl), 0);
+    pool_call_free(Mdl, 0, caller);
 }
 NT_EXPORT(IoFreeMdl);
+
+/* -------------------------------------------------------------------------------------------------- describing ---- */
+
+static bool is_paged_pool(u64 address) {
+    struct pool_page *page = pool_page_of(address);
+    return (page && page->state != POOL_PAGE_FREE && page->kind == POOL_PAGED) || special_pool_is_paged(address);
+}
 
 /*
  * Driver Verifier has no number of its own for an MDL that is described a second time; 0xB0 is the one for locking the
  * pages of such an MDL. Free Windows describes it again.
  */
-static void verify_build(PMDL mdl) {
-    struct pool_page *page = pool_page_of((u64)mdl->StartVa);
-    if (mdl->MdlFlags & DESCRIBED)
-        KeBugCheckEx(DRIVER_VERIFIER_DETECTED_VIOLATION, 0xb0, (ULONG_PTR)mdl, mdl_flags(mdl),
-                     mdl_flags(mdl) & DESCRIBED);
-    if (page && page->state != POOL_PAGE_FREE && page->kind == POOL_PAGED)
-        KeBugCheckEx(DRIVER_VERIFIER_DETECTED_VIOLATION, 0x7f, 0, (ULONG_PTR)mdl, mdl_flags(mdl));
+static void verify_build(PMDL mdl, const void *caller) {
+    u16 flags = mdl_flags(mdl);
+    if (flags & DESCRIBED)
+        verifier_stop(VERIFIER_LOCK_FLAGS, caller, (u64)mdl, flags, flags & DESCRIBED);
+    if (is_paged_pool((u64)mdl->StartVa))
+        verifier_stop(VERIFIER_BUILD_PAGED, caller, KeGetCurrentIrql(), (u64)mdl, flags);
 }
 
 /* The pages are in use and mapped already: the frames are looked up, nothing is locked and nothing is mapped. */
 VOID NTAPI MmBuildMdlForNonPagedPool(PMDL MemoryDescriptorList) {
     PMDL mdl = MemoryDescriptorList;
     if (lab_options.verifier)
-        verify_build(mdl);
+        verify_build(mdl, __builtin_return_address(0));
     u64 address = (u64)mdl->StartVa;
     for (u64 i = 0; i < mdl_pages(mdl); i++, address += PAGE_SIZE) {
         u64 physical;
@@ -105,19 +131,3 @@ VOID NTAPI MmBuildMdlForNonPagedPool(PMDL MemoryDescriptorList) {
     mdl->MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
 }
 NT_EXPORT(MmBuildMdlForNonPagedPool);
-
-/* 0 where nothing is mapped. */
-PHYSICAL_ADDRESS NTAPI MmGetPhysicalAddress(PVOID BaseAddress) {
-    u64 physical;
-    PHYSICAL_ADDRESS result = {.QuadPart = 0};
-    if (pt_translate((u64)BaseAddress, &physical))
-        result.QuadPart = (LONGLONG)physical;
-    return result;
-}
-NT_EXPORT(MmGetPhysicalAddress);
-
-BOOLEAN NTAPI MmIsAddressValid(PVOID VirtualAddress) {
-    u64 physical;
-    return pt_translate((u64)VirtualAddress, &physical);
-}
-NT_EXPORT(MmIsAddressValid);

@@ -1,101 +1,16 @@
 /*
- * mdl_map.c - a second address for the frames of an MDL, and the end of it.
+ * mdl_map.c - a second address for the frames of an MDL, its rights, and the end of it.
  */
 #include "cpu/cpu.h"
 #include "memory/inject.h"
+#include "memory/ledger.h"
+#include "memory/mapping.h"
 #include "memory/mdl.h"
-#include "memory/system_ptes.h"
+#include "memory/verifier.h"
+#include "nt/fault.h"
 #include "paging/paging.h"
-#include "paging/space.h"
 
-/* ------------------------------------------------------------------------------------------------ memory types ---- */
-
-bool mdl_cache_of(MEMORY_CACHING_TYPE type, enum pfn_cache *ret) {
-    switch (type) {
-    case MmNonCached:
-    case MmNonCachedUnordered:
-        *ret = PFN_NON_CACHED;
-        return true;
-    case MmCached:
-    case MmHardwareCoherentCached:
-        *ret = PFN_CACHED;
-        return true;
-    case MmWriteCombined:
-    case MmUSWCCached:
-        *ret = PFN_WRITE_COMBINED;
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* The PAT is WB WC UC- UC in entries 0 to 3 (cpu/cpu.c); PWT is bit 0 of the entry's number, PCD bit 1. */
-static u64 cache_bits(enum pfn_cache cache) {
-    switch (cache) {
-    case PFN_CACHED:
-        return 0;
-    case PFN_WRITE_COMBINED:
-        return PTE_PWT;
-    default:
-        return PTE_PCD | PTE_PWT;
-    }
-}
-
-/*
- * A frame of RAM that has a memory type keeps it, whatever was asked for: two types for one frame are undefined by the
- * CPU's manual. A frame without one gets it from its first mapping and keeps it until it is freed.
- */
-static enum pfn_cache cache_of(u64 pfn, enum pfn_cache wanted) {
-    if (!frame_is_ram(pfn))
-        return wanted;
-    if (frame_cache(pfn) == PFN_NOT_MAPPED)
-        frame_set_cache(pfn, wanted);
-    return frame_cache(pfn);
-}
-
-/* ----------------------------------------------------------------------------------------------------- entries ---- */
-
-/* Writable and, as up to Windows 7, executable, unless Priority takes that away. */
-static u64 rights_bits(ULONG priority) {
-    u64 bits = PTE_KERNEL_DATA;
-    if (priority & MdlMappingNoWrite)
-        bits &= ~(u64)(PTE_W | PTE_D | PTE_SW_WRITE);
-    if (!(priority & MdlMappingNoExecute))
-        bits &= ~PTE_NX;
-    return bits;
-}
-
-/* Counts a mapping in a frame's share count; a frame that was freed while mapped has nothing to count any more. */
-static void count_mapping(u64 pfn, int change) {
-    MMPFN *frame = frame_record(pfn);
-    if (frame && frame_use(pfn) != FRAME_UNUSED && (change > 0 || frame->u2 > 1))
-        frame->u2 += (u64)(i64)change;
-}
-
-static void unmap_pages(u64 base, u64 pages) {
-    for (u64 i = 0; i < pages; i++)
-        count_mapping(pte_pfn(pt_unmap(base + i * PAGE_SIZE)), -1);
-}
-
-/* 0 when system PTEs, or frames for their tables, have run out; then nothing is mapped. */
-static u64 map_pages(PMDL mdl, enum pfn_cache cache, ULONG priority) {
-    u64 pages = mdl_pages(mdl);
-    u64 base = (u64)system_ptes_reserve(pages);
-    if (!base)
-        return 0;
-    for (u64 i = 0; i < pages; i++) {
-        u64 pfn = MmGetMdlPfnArray(mdl)[i];
-        if (!pt_map(base + i * PAGE_SIZE, pfn, rights_bits(priority) | cache_bits(cache_of(pfn, cache)))) {
-            unmap_pages(base, i);
-            system_ptes_release((void *)base, pages);
-            return 0;
-        }
-        count_mapping(pfn, 1);
-    }
-    return base;
-}
-
-/* ----------------------------------------------------------------------------------------------------- mapping ---- */
+/* ------------------------------------------------------------------------------------------------------ checks ---- */
 
 /* What must not be set in an MDL that is mapped, and what must be. */
 enum {
@@ -103,14 +18,14 @@ enum {
     MAP_REQUIRED = MDL_PAGES_LOCKED | MDL_PARTIAL,
 };
 
-static void verify_map(PMDL mdl, bool bugcheck_on_failure) {
+void mdl_verify_map(PMDL mdl, bool bugcheck_on_failure, const void *caller) {
     u16 flags = mdl_flags(mdl);
     if (flags & MAP_FORBIDDEN)
-        KeBugCheckEx(DRIVER_VERIFIER_DETECTED_VIOLATION, 0xb2, (ULONG_PTR)mdl, flags, flags & MAP_FORBIDDEN);
+        verifier_stop(VERIFIER_MAP_FLAGS, caller, (u64)mdl, flags, flags & MAP_FORBIDDEN);
     if (!(flags & MAP_REQUIRED))
-        KeBugCheckEx(DRIVER_VERIFIER_DETECTED_VIOLATION, 0xb3, (ULONG_PTR)mdl, flags, MAP_REQUIRED);
+        verifier_stop(VERIFIER_MAP_MISSING_FLAGS, caller, (u64)mdl, flags, MAP_REQUIRED);
     if (bugcheck_on_failure)
-        KeBugCheckEx(DRIVER_VERIFIER_DETECTED_VIOLATION, 0x82, (ULONG_PTR)mdl, flags, 0);
+        verifier_stop(VERIFIER_MAP_BUGCHECK, caller, (u64)mdl, flags, 0);
 }
 
 /* A frame that somebody keeps, or an address of a device that the MDL admits to describe. */
@@ -120,105 +35,204 @@ static bool may_be_mapped(const MDL *mdl, u64 pfn) {
     return mdl->MdlFlags & MDL_IO_SPACE && pfn < 1ull << (lab_cpu.max_physical_bits - PAGE_SHIFT);
 }
 
-/* Stops at the first page that may change its owner while it is mapped; an MDL never described has only such. */
-static void check_pages(PMDL mdl) {
+/* Stops at the first page that may change its owner while it is mapped. */
+void mdl_check_pages(PMDL mdl, const void *caller) {
     bool described = mdl->MdlFlags & (MAP_REQUIRED | MDL_SOURCE_IS_NONPAGED_POOL);
     for (u64 i = 0; i < mdl_pages(mdl); i++) {
-        u64 pfn = MmGetMdlPfnArray(mdl)[i];
-        if (!described || !may_be_mapped(mdl, pfn))
-            KeBugCheckEx(MEMORY_MANAGEMENT, 0x1233, pfn, (ULONG_PTR)mdl, 0);
+        PPFN_NUMBER frame = &MmGetMdlPfnArray(mdl)[i];
+        if (described && may_be_mapped(mdl, *frame))
+            continue;
+        if (lab_options.verifier && !frame_is_ram(*frame))
+            verifier_stop(VERIFIER_MAP_NOT_IO, caller, (u64)mdl, (u64)frame, *frame);
+        if (lab_options.verifier)
+            verifier_stop(VERIFIER_MAP_NOT_LOCKED, caller, (u64)mdl, mdl_pages(mdl), *frame);
+        KeBugCheckEx(MEMORY_MANAGEMENT, 0x1233, *frame, (ULONG_PTR)mdl, 0);
     }
+}
+
+/* ----------------------------------------------------------------------------------------------------- mapping ---- */
+
+/* Writable and, as up to Windows 7, executable, unless Priority takes that away. */
+static enum mapping_rights rights_of(ULONG priority) {
+    return MAPPING_READ | (priority & MdlMappingNoWrite ? 0 : MAPPING_WRITE) |
+           (priority & MdlMappingNoExecute ? 0 : MAPPING_EXECUTE);
+}
+
+/* 0 when it cannot be had: system PTEs or frames have run out, or the memory type has no meaning. */
+static u64 make_mapping(PMDL mdl, MEMORY_CACHING_TYPE cache, ULONG priority) {
+    struct mapping_kind kind;
+    if (!mapping_kind_of_cache(cache, &kind) || inject_failure(FAIL_MAP))
+        return 0;
+    kind.rights = mapping_rights_bits(rights_of(priority));
+    return mapping_make(SYSTEM_PTE_MDL, mdl_pages(mdl), (struct mapping_frames){.list = MmGetMdlPfnArray(mdl)}, kind);
 }
 
 /*
  * Maps the MDL of nonpaged pool as well, although the documentation calls that undefined: so does free Windows, and
  * many a tutorial relies on it. Its MappedSystemVa is then the new address, and stays so after it is unmapped.
  */
-PVOID NTAPI MmMapLockedPagesSpecifyCache(PMDL MemoryDescriptorList, KPROCESSOR_MODE AccessMode,
-                                         MEMORY_CACHING_TYPE CacheType, PVOID RequestedAddress, ULONG BugCheckOnFailure,
-                                         ULONG Priority) {
-    PMDL mdl = MemoryDescriptorList;
-    (void)RequestedAddress; /* only for user addresses */
-    if (AccessMode != KernelMode) {
-        log_print("MmMapLockedPagesSpecifyCache: there is no user mode to map MDL %p into\n", mdl);
-        return NULL; /* Windows raises an exception */
-    }
+static PVOID map(PMDL mdl, MEMORY_CACHING_TYPE cache, bool bugcheck_on_failure, ULONG priority, const void *caller) {
     if (lab_options.verifier)
-        verify_map(mdl, BugCheckOnFailure);
-    check_pages(mdl);
-    enum pfn_cache cache;
-    bool possible = mdl_cache_of(CacheType, &cache) && !inject_failure(FAIL_MAP);
-    u64 base = possible ? map_pages(mdl, cache, Priority) : 0;
-    if (!base && BugCheckOnFailure)
+        mdl_verify_map(mdl, bugcheck_on_failure, caller);
+    if (lab_options.code_integrity && !(priority & MdlMappingNoExecute))
+        verifier_stop(VERIFIER_EXECUTABLE_MAPPING, caller, (u64)caller, priority, 0);
+    mdl_check_pages(mdl, caller);
+    u64 base = make_mapping(mdl, cache, priority);
+    if (!base && bugcheck_on_failure)
         KeBugCheckEx(NO_MORE_SYSTEM_PTES, 0, mdl_pages(mdl), system_ptes_available(), SYSTEM_PTE_COUNT);
     if (!base)
         return NULL;
+    ledger_add(LEDGER_MAPPING, (PVOID)base, mdl_pages(mdl) * PAGE_SIZE, 0, caller);
     mdl->MappedSystemVa = (PVOID)(base + mdl->ByteOffset);
     mdl->MdlFlags |= MDL_MAPPED_TO_SYSTEM_VA;
     if (mdl->MdlFlags & MDL_PARTIAL)
         mdl->MdlFlags |= MDL_PARTIAL_HAS_BEEN_MAPPED;
     return mdl->MappedSystemVa;
 }
+
+/* There is no user half yet, so that nothing can be mapped into it. */
+_Noreturn static void refuse_user_mode(PMDL mdl, PVOID requested) {
+    log_print("MmMapLockedPagesSpecifyCache: there is no user mode to map MDL %p into\n", mdl);
+    ExRaiseStatus(requested ? STATUS_INVALID_ADDRESS : STATUS_INSUFFICIENT_RESOURCES);
+}
+
+PVOID NTAPI MmMapLockedPagesSpecifyCache(PMDL MemoryDescriptorList, KPROCESSOR_MODE AccessMode,
+                                         MEMORY_CACHING_TYPE CacheType, PVOID RequestedAddress, ULONG BugCheckOnFailure,
+                                         ULONG Priority) {
+    const void *caller = __builtin_return_address(0);
+    PMDL mdl = MemoryDescriptorList;
+    if (AccessMode == KernelMode) {
+        verify_irql(DISPATCH_LEVEL, VERIFIER_MAP_KERNEL_IRQL, caller, (u64)mdl, (u64)AccessMode);
+        return map(mdl, CacheType, BugCheckOnFailure, Priority, caller);
+    }
+    verify_irql(APC_LEVEL, VERIFIER_MAP_USER_IRQL, caller, (u64)mdl, (u64)AccessMode);
+    refuse_user_mode(mdl, RequestedAddress);
+}
 NT_EXPORT(MmMapLockedPagesSpecifyCache);
 
 PVOID NTAPI MmMapLockedPages(PMDL MemoryDescriptorList, KPROCESSOR_MODE AccessMode) {
+    const void *caller = __builtin_return_address(0);
+    PMDL mdl = MemoryDescriptorList;
+    bool kernel = AccessMode == KernelMode;
+    verify_irql(kernel ? DISPATCH_LEVEL : APC_LEVEL, kernel ? VERIFIER_MAP_OLD_KERNEL_IRQL : VERIFIER_MAP_OLD_USER_IRQL,
+                caller, (u64)mdl, (u64)AccessMode);
     if (lab_options.verifier)
-        KeBugCheckEx(DRIVER_VERIFIER_DETECTED_VIOLATION, 0x81, (ULONG_PTR)MemoryDescriptorList,
-                     mdl_flags(MemoryDescriptorList), 0);
-    return MmMapLockedPagesSpecifyCache(MemoryDescriptorList, AccessMode, MmCached, NULL, TRUE, HighPagePriority);
+        verifier_stop(VERIFIER_MAP_OLD, caller, (u64)mdl, mdl_flags(mdl), 0);
+    if (!kernel)
+        refuse_user_mode(mdl, NULL);
+    return map(mdl, MmCached, true, HighPagePriority, caller);
 }
 NT_EXPORT(MmMapLockedPages);
 
 PVOID NTAPI MmGetSystemAddressForMdlSafe(PMDL Mdl, ULONG Priority) {
     if (Mdl->MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL))
         return Mdl->MappedSystemVa;
-    return MmMapLockedPagesSpecifyCache(Mdl, KernelMode, MmCached, NULL, FALSE, Priority);
+    return map(Mdl, MmCached, false, Priority, __builtin_return_address(0));
 }
 NT_EXPORT(MmGetSystemAddressForMdlSafe);
 
 /* --------------------------------------------------------------------------------------------------- unmapping ---- */
 
-static void verify_unmap(PVOID address, PMDL mdl) {
+static void verify_unmap(PVOID address, PMDL mdl, const void *caller) {
     u16 flags = mdl_flags(mdl);
     if (!(flags & MDL_MAPPED_TO_SYSTEM_VA))
-        KeBugCheckEx(DRIVER_VERIFIER_DETECTED_VIOLATION, 0xb6, (ULONG_PTR)mdl, flags, MDL_MAPPED_TO_SYSTEM_VA);
+        verifier_stop(VERIFIER_UNMAP_NOT_MAPPED, caller, (u64)mdl, flags, MDL_MAPPED_TO_SYSTEM_VA);
     if (flags & MDL_PARTIAL && !(flags & MDL_PARTIAL_HAS_BEEN_MAPPED))
-        KeBugCheckEx(DRIVER_VERIFIER_DETECTED_VIOLATION, 0xb5, (ULONG_PTR)mdl, flags, MDL_PARTIAL);
+        verifier_stop(VERIFIER_UNMAP_PARTIAL, caller, (u64)mdl, flags, MDL_PARTIAL);
     if (PAGE_ALIGN(address) != PAGE_ALIGN(mdl->MappedSystemVa))
         KeBugCheckEx(SYSTEM_PTE_MISUSE, 0x03, (ULONG_PTR)mdl, (ULONG_PTR)mdl->MappedSystemVa, (ULONG_PTR)address);
 }
 
 /* Stops unless the system PTEs from `base` on map just the frames that the MDL names. */
-static void check_mapping(u64 base, PVOID address, PMDL mdl) {
-    u64 pages = mdl_pages(mdl), first = (base - SYSTEM_PTES) >> PAGE_SHIFT;
-    if (!(mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA))
-        KeBugCheckEx(SYSTEM_PTE_MISUSE, 0x06, (ULONG_PTR)mdl, (ULONG_PTR)address, pages);
-    if (first >= SYSTEM_PTE_COUNT || pages > SYSTEM_PTE_COUNT - first)
-        KeBugCheckEx(SYSTEM_PTE_MISUSE, 0x03, (ULONG_PTR)mdl, (ULONG_PTR)mdl->MappedSystemVa, (ULONG_PTR)address);
+static void check_frames(u64 base, PVOID address, PMDL mdl) {
+    u64 pages = mdl_pages(mdl);
     for (u64 i = 0; i < pages; i++) {
-        u64 physical, pfn = MmGetMdlPfnArray(mdl)[i];
-        if (!pt_translate(base + i * PAGE_SIZE, &physical))
+        struct pt_walk walk;
+        pt_walk(base + i * PAGE_SIZE, PT, PT_LOOK, &walk);
+        pte_t entry = walk.level == PT ? walk.value[PT] : pte_none();
+        u64 pfn = MmGetMdlPfnArray(mdl)[i];
+        if (!pte_present(entry) && !mapping_is_no_access(entry))
             KeBugCheckEx(SYSTEM_PTE_MISUSE, 0x06, (ULONG_PTR)mdl, (ULONG_PTR)address, pages);
-        if (physical >> PAGE_SHIFT != pfn)
-            KeBugCheckEx(SYSTEM_PTE_MISUSE, 0x04, (ULONG_PTR)mdl, physical >> PAGE_SHIFT, pfn);
+        if (pte_pfn(entry) != pfn)
+            KeBugCheckEx(SYSTEM_PTE_MISUSE, 0x04, (ULONG_PTR)mdl, pte_pfn(entry), pfn);
     }
 }
 
+/* Stops unless just this MDL's pages, and those it has passed, were mapped together. */
+static void check_mapping(u64 base, PVOID address, PMDL mdl) {
+    u64 pages = mdl_pages(mdl), passed = mdl_passed_pages(mdl);
+    if (!(mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA))
+        KeBugCheckEx(SYSTEM_PTE_MISUSE, 0x06, (ULONG_PTR)mdl, (ULONG_PTR)address, pages);
+    if (!system_ptes_contain(base) || !system_ptes_contain(base + (pages - 1) * PAGE_SIZE))
+        KeBugCheckEx(SYSTEM_PTE_MISUSE, 0x03, (ULONG_PTR)mdl, (ULONG_PTR)mdl->MappedSystemVa, (ULONG_PTR)address);
+    check_frames(base, address, mdl);
+    u64 together = system_ptes_reserved(base - passed * PAGE_SIZE, SYSTEM_PTE_MDL);
+    if (together != pages + passed)
+        KeBugCheckEx(SYSTEM_PTE_MISUSE, 0x02, (ULONG_PTR)mdl, together, pages + passed);
+}
+
 /* Any address in the first page of the mapping will do, as in Windows. */
+void mdl_unmap(PVOID address, PMDL mdl) {
+    u64 base = (u64)PAGE_ALIGN(address), passed = mdl_passed_pages(mdl);
+    check_mapping(base, address, mdl);
+    base -= passed * PAGE_SIZE;
+    mapping_remove(base, mdl_pages(mdl) + passed);
+    mdl->MdlFlags &= ~(MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED | MDL_FREE_EXTRA_PTES);
+    ledger_remove(LEDGER_MAPPING, (PVOID)base);
+}
+
 VOID NTAPI MmUnmapLockedPages(PVOID BaseAddress, PMDL MemoryDescriptorList) {
+    const void *caller = __builtin_return_address(0);
     PMDL mdl = MemoryDescriptorList;
-    u64 base = (u64)PAGE_ALIGN(BaseAddress);
+    bool user = (u64)BaseAddress <= HIGHEST_USER_ADDRESS;
+    verify_irql(user ? APC_LEVEL : DISPATCH_LEVEL, user ? VERIFIER_UNMAP_USER_IRQL : VERIFIER_UNMAP_KERNEL_IRQL, caller,
+                (u64)BaseAddress, (u64)mdl);
     if (lab_options.verifier)
-        verify_unmap(BaseAddress, mdl);
-    check_mapping(base, BaseAddress, mdl);
-    unmap_pages(base, mdl_pages(mdl));
-    system_ptes_release((void *)base, mdl_pages(mdl));
-    mdl->MdlFlags &= ~(MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED);
+        verify_unmap(BaseAddress, mdl, caller);
+    mdl_unmap(BaseAddress, mdl);
 }
 NT_EXPORT(MmUnmapLockedPages);
 
 VOID NTAPI MmPrepareMdlForReuse(PMDL Mdl) {
     if (Mdl->MdlFlags & MDL_PARTIAL_HAS_BEEN_MAPPED)
-        MmUnmapLockedPages(Mdl->MappedSystemVa, Mdl);
+        mdl_unmap(Mdl->MappedSystemVa, Mdl);
 }
 NT_EXPORT(MmPrepareMdlForReuse);
+
+/* -------------------------------------------------------------------------------------------------- protecting ---- */
+
+/* The entry of a page that must not be touched, as Windows leaves it: transition, with the frame. */
+enum { NO_ACCESS_BITS = 0x18 << 5 | 1 << 11 };
+
+/* NULL for the rights: none. */
+static pte_t protect(pte_t entry, const u64 *rights) {
+    u64 kept = entry.raw & (PTE_PWT | PTE_PCD);
+    return pte_make(pte_pfn(entry), kept | (rights ? *rights : NO_ACCESS_BITS));
+}
+
+static void protect_pages(PMDL mdl, const u64 *rights) {
+    u64 base = (u64)PAGE_ALIGN(mdl->MappedSystemVa);
+    for (u64 i = 0; i < mdl_pages(mdl); i++) {
+        struct pt_walk walk;
+        pt_walk(base + i * PAGE_SIZE, PT, PT_LOOK, &walk);
+        pte_t entry = walk.level == PT ? walk.value[PT] : pte_none();
+        if (!pte_present(entry) && !mapping_is_no_access(entry))
+            KeBugCheckEx(MEMORY_MANAGEMENT, 0x1235, (ULONG_PTR)mdl, (ULONG_PTR)pt_entry(walk.address, PT), entry.raw);
+        pt_set(walk.entry[PT], walk.address, protect(entry, rights));
+    }
+}
+
+static NTSTATUS NTAPI MmProtectMdlSystemAddress(PMDL MemoryDescriptorList, ULONG NewProtect) {
+    const void *caller = __builtin_return_address(0);
+    enum mapping_rights rights = 0;
+    if (!(MemoryDescriptorList->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA))
+        return STATUS_NOT_MAPPED_VIEW;
+    if (NewProtect != PAGE_NOACCESS && !mapping_rights_of(NewProtect, &rights))
+        return STATUS_INVALID_PAGE_PROTECTION;
+    if (lab_options.code_integrity && rights & MAPPING_EXECUTE)
+        verifier_stop(VERIFIER_EXECUTABLE_PROTECTION, caller, (u64)caller, NewProtect, 0);
+    u64 bits = mapping_rights_bits(rights);
+    protect_pages(MemoryDescriptorList, rights ? &bits : NULL);
+    return STATUS_SUCCESS;
+}
+NT_EXPORT(MmProtectMdlSystemAddress);

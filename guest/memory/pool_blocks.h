@@ -23,11 +23,17 @@ enum {
     POOL_CACHE_LINE = 64,
 };
 
+/* Of the data of a block. */
+static inline u64 pool_alignment(POOL_TYPE type) {
+    return type & NonPagedPoolCacheAligned ? POOL_CACHE_LINE : POOL_UNIT;
+}
+
 /* What the pool writes where nobody's data are. */
 enum pool_fill {
     POOL_FILL_FRESH = 0xcd,   /* allocated, not yet written */
     POOL_FILL_PADDING = 0xfd, /* behind an allocation, up to the end of its block or page */
     POOL_FILL_FREE = 0xdd,    /* in no allocation: freed, or never used; headers and list entries aside */
+    POOL_FILL_SPECIAL = 0xf5, /* special pool: the rest of the allocation's page */
 };
 
 /*

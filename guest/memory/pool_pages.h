@@ -55,3 +55,7 @@ void *pool_pages_allocate(enum pool_kind kind, enum pool_page_state state, u64 p
 
 /* Unmaps the pages and frees the frames at once. Keeps `tag` to explain later uses of the address. */
 void pool_pages_free(void *base, u64 pages, u32 tag);
+
+/* A fresh frame at each page, with the rights that the pool has; false when out of memory, and then there is none. */
+bool pool_pages_map(u64 address, u64 pages, enum pool_kind kind);
+void pool_pages_unmap(u64 address, u64 pages);

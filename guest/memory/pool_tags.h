@@ -18,4 +18,5 @@ struct pool_tag_usage {
 extern struct pool_tag_usage pool_tags[POOL_TAGS];
 
 /* Tags that came when every slot was taken are counted together in one that bears Windows' name for it, "Ovfl". */
-struct pool_tag_usage *pool_tag_usage(u32 tag);
+void pool_tags_count_allocation(enum pool_kind kind, u32 tag, u64 bytes);
+void pool_tags_count_free(enum pool_kind kind, u32 tag, u64 bytes);

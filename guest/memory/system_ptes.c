@@ -1,13 +1,11 @@
 #include "memory/system_ptes.h"
 
 #include "memory/frames.h"
+#include "nt/rtl.h"
 #include "paging/paging.h"
 #include "paging/space.h"
 
-enum { WORD_BITS = 64 };
-
-/* One bit a page: reserved. */
-static u64 reserved[SYSTEM_PTE_COUNT / WORD_BITS];
+enum system_pte_use system_pte_uses[SYSTEM_PTE_COUNT];
 static u64 available = SYSTEM_PTE_COUNT;
 /* Where the next search begins, so that an address just released is not reused at once and stale uses show. */
 static u64 next;
@@ -15,31 +13,26 @@ static u64 next;
 static u64 covered;
 enum { PAGES_PER_TABLE = 512 };
 
-static bool is_reserved(u64 page) {
-    return reserved[page / WORD_BITS] >> page % WORD_BITS & 1;
+static u64 address_of(u64 page) {
+    return SYSTEM_PTES + page * PAGE_SIZE;
 }
 
-static void mark(u64 first, u64 pages, bool as_reserved) {
-    for (u64 page = first; page < first + pages; page++) {
-        lab_assert(is_reserved(page) != as_reserved, "system PTEs: page %llu is %s already", page,
-                   as_reserved ? "reserved" : "released");
-        reserved[page / WORD_BITS] ^= 1ull << page % WORD_BITS;
-    }
-    available += as_reserved ? -pages : pages;
+static u64 page_of(u64 address) {
+    return (address - SYSTEM_PTES) >> PAGE_SHIFT;
 }
 
 /* First fit in [from, end); SYSTEM_PTE_COUNT when there is none. */
 static u64 find(u64 pages, u64 from, u64 end) {
     u64 run = 0;
     for (u64 page = from; page < end; page++) {
-        run = is_reserved(page) ? 0 : run + 1;
+        run = system_pte_uses[page] == SYSTEM_PTE_FREE ? run + 1 : 0;
         if (run == pages)
             return page + 1 - pages;
     }
     return SYSTEM_PTE_COUNT;
 }
 
-void *system_ptes_reserve(u64 pages) {
+void *system_ptes_reserve(u64 pages, enum system_pte_use use) {
     if (!pages || pages > available)
         return NULL;
     u64 first = find(pages, next, covered);
@@ -49,24 +42,37 @@ void *system_ptes_reserve(u64 pages) {
         first = find(pages, 0, SYSTEM_PTE_COUNT);
     if (first == SYSTEM_PTE_COUNT)
         return NULL;
-    mark(first, pages, true);
+    system_pte_uses[first] = use;
+    memset(&system_pte_uses[first + 1], SYSTEM_PTE_REST, pages - 1);
+    available -= pages;
     next = first + pages;
     while (covered < next)
         covered += PAGES_PER_TABLE;
-    return (void *)(SYSTEM_PTES + first * PAGE_SIZE);
+    return (void *)address_of(first);
+}
+
+u64 system_ptes_reserved(u64 base, enum system_pte_use use) {
+    u64 first = page_of(base), end = first + 1;
+    if (OFFSET_IN_PAGE(base) || !system_ptes_contain(base) || system_pte_uses[first] != use)
+        return 0;
+    while (end < SYSTEM_PTE_COUNT && system_pte_uses[end] == SYSTEM_PTE_REST)
+        end++;
+    return end - first;
 }
 
 void system_ptes_release(void *base, u64 pages) {
-    u64 first = ((u64)base - SYSTEM_PTES) >> PAGE_SHIFT;
-    lab_assert(OFFSET_IN_PAGE(base) == 0 && first < SYSTEM_PTE_COUNT && pages <= SYSTEM_PTE_COUNT - first,
-               "system PTEs: %llu pages at %p are not of this range", pages, base);
+    u64 first = page_of((u64)base);
+    lab_assert(system_ptes_contain((u64)base) && system_pte_uses[first] != SYSTEM_PTE_FREE &&
+                   system_ptes_reserved((u64)base, system_pte_uses[first]) == pages,
+               "system PTEs: %llu pages at %p were not reserved together", pages, base);
     for (u64 page = first; page < first + pages; page++) {
         struct pt_walk walk;
-        pt_walk(SYSTEM_PTES + page * PAGE_SIZE, PT, PT_LOOK, &walk);
+        pt_walk(address_of(page), PT, PT_LOOK, &walk);
         lab_assert(walk.value[walk.level].raw == 0, "system PTEs: 0x%016llx released while its entry is 0x%016llx",
                    walk.address, walk.value[walk.level].raw);
     }
-    mark(first, pages, false);
+    memset(&system_pte_uses[first], SYSTEM_PTE_FREE, pages);
+    available += pages;
 }
 
 u64 system_ptes_available(void) {
@@ -74,7 +80,7 @@ u64 system_ptes_available(void) {
 }
 
 u64 system_ptes_map_stack(u64 pages) {
-    u64 guard = (u64)system_ptes_reserve(pages + 1);
+    u64 guard = (u64)system_ptes_reserve(pages + 1, SYSTEM_PTE_STACK);
     lab_assert(guard, "system PTEs: no room for a stack of %llu pages", pages);
     for (u64 page = 1; page <= pages; page++) {
         u64 address = guard + page * PAGE_SIZE;
@@ -88,7 +94,6 @@ u64 system_ptes_map_stack(u64 pages) {
 void system_ptes_init(void) {
     struct pt_walk walk;
     lab_assert(pt_walk(SYSTEM_PTES, PT, PT_CREATE, &walk), "system PTEs: no memory for their first table");
-    mark(0, 1 + KERNEL_STACK_PAGES, true); /* what space_leave_boot put there */
-    next = 1 + KERNEL_STACK_PAGES;
-    covered = PAGES_PER_TABLE;
+    lab_assert(system_ptes_reserve(1 + KERNEL_STACK_PAGES, SYSTEM_PTE_STACK) == (void *)SYSTEM_PTES,
+               "system PTEs: the stack that space_leave_boot put there is not first");
 }

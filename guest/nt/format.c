@@ -23,23 +23,35 @@ static u64 next_argument(struct arguments *arguments) {
 
 /* ------------------------------------------------------------------------------------------------------ output ---- */
 
+/* Sizes and lengths are in units of the buffer: bytes or, of a wide one, WCHARs. */
 struct output {
-    char *buffer;
-    size_t size;
+    void *buffer;
+    bool wide;
+    size_t size; /* without the unit for the zero that ends it all */
     size_t length;
     bool full; /* something was dropped, so nothing shorter may follow */
 };
 
-/* Room for `bytes` and the zero that ends it all? */
-static bool has_room(struct output *output, size_t bytes) {
-    if (output->length + bytes >= output->size)
+static bool has_room(struct output *output, size_t units) {
+    if (units > output->size - output->length)
         output->full = true;
     return !output->full;
 }
 
-static void put(struct output *output, char character) {
+static void set_unit(struct output *output, size_t index, u16 unit) {
+    if (output->wide)
+        ((WCHAR *)output->buffer)[index] = unit;
+    else
+        ((char *)output->buffer)[index] = (char)unit;
+}
+
+static void put_unit(struct output *output, u16 unit) {
     if (has_room(output, 1))
-        output->buffer[output->length++] = character;
+        set_unit(output, output->length++, unit);
+}
+
+static void put(struct output *output, char character) {
+    put_unit(output, (u8)character);
 }
 
 static void put_repeated(struct output *output, char character, size_t count) {
@@ -99,6 +111,10 @@ static void put_wide(struct output *output, const struct conversion *conversion,
     put_padding_before(output, conversion, "", padding);
     for (size_t i = 0; i < length; i++) {
         u32 point = text[i];
+        if (output->wide) {
+            put_unit(output, text[i]);
+            continue;
+        }
         if ((point & 0xfc00) == 0xd800 && i + 1 < length && (text[i + 1] & 0xfc00) == 0xdc00)
             point = 0x10000 + ((point & 0x3ff) << 10) + (text[++i] & 0x3ff);
         put_utf8(output, (point & 0xf800) == 0xd800 ? 0xfffd : point); /* half a pair: U+FFFD */
@@ -116,14 +132,15 @@ static void put_null(struct output *output, const struct conversion *conversion,
     put_narrow(output, conversion, "(null)", length < limit ? length : limit);
 }
 
-static bool is_wide(const struct conversion *conversion, char wide_letter) {
+/* s and c are as the output is, S and C are the other; l, w and h say it of both. */
+static bool is_wide(const struct output *output, const struct conversion *conversion, char other_letter) {
     if (conversion->size == SIZE_LONG || conversion->size == SIZE_WIDE)
         return true;
-    return conversion->letter == wide_letter && conversion->size != SIZE_SHORT;
+    return conversion->size != SIZE_SHORT && output->wide != (conversion->letter == other_letter);
 }
 
 static void format_character(struct output *output, const struct conversion *conversion, u64 argument) {
-    if (is_wide(conversion, 'C'))
+    if (is_wide(output, conversion, 'C'))
         put_wide(output, conversion, (WCHAR[]){(WCHAR)argument}, 1);
     else
         put_narrow(output, conversion, (char[]){(char)argument}, 1);
@@ -133,7 +150,7 @@ static void format_string(struct output *output, const struct conversion *conver
     size_t length = 0, limit = text_limit(conversion);
     if (!argument) {
         put_null(output, conversion, limit);
-    } else if (is_wide(conversion, 'S')) {
+    } else if (is_wide(output, conversion, 'S')) {
         PCWSTR text = (PCWSTR)argument;
         while (length < limit && text[length])
             length++;
@@ -151,7 +168,7 @@ static void format_counted_string(struct output *output, const struct conversion
     const ANSI_STRING *string = (const ANSI_STRING *)argument;
     if (!string || !string->Buffer)
         put_null(output, conversion, SIZE_MAX);
-    else if (is_wide(conversion, 0))
+    else if (conversion->size == SIZE_LONG || conversion->size == SIZE_WIDE)
         put_wide(output, conversion, (PCWSTR)(const void *)string->Buffer, string->Length / sizeof(WCHAR));
     else
         put_narrow(output, conversion, string->Buffer, string->Length);
@@ -347,31 +364,77 @@ static const char *parse(const char *format, struct arguments *arguments, struct
     return *format ? format + 1 : format;
 }
 
-static size_t format_all(struct output output, const char *format, struct arguments *arguments) {
+static void format_narrow(struct output *output, const char *format, struct arguments *arguments) {
     while (*format) {
         if (*format != '%') {
-            put(&output, *format++);
+            put(output, *format++);
             continue;
         }
         struct conversion conversion;
         format = parse(format + 1, arguments, &conversion);
         if (conversion.letter)
-            format_one(&output, &conversion, arguments);
+            format_one(output, &conversion, arguments);
     }
-    if (output.size)
-        output.buffer[output.length] = 0;
+}
+
+/* What stands between a % and its letter is ASCII, and short. */
+static void format_wide(struct output *output, PCWSTR format, struct arguments *arguments) {
+    enum { LONGEST_SPECIFICATION = 40 };
+    while (*format) {
+        if (*format != '%') {
+            put_unit(output, *format++);
+            continue;
+        }
+        char specification[LONGEST_SPECIFICATION] = {0};
+        for (size_t i = 0; i + 1 < LONGEST_SPECIFICATION && format[i + 1]; i++)
+            specification[i] = format[i + 1] < 0x80 ? (char)format[i + 1] : '?';
+        struct conversion conversion;
+        format += 1 + (parse(specification, arguments, &conversion) - specification);
+        if (conversion.letter)
+            format_one(output, &conversion, arguments);
+    }
+}
+
+static size_t format_for_log(char *buffer, size_t size, const char *format, struct arguments *arguments) {
+    struct output output = {.buffer = buffer, .size = size ? size - 1 : 0};
+    format_narrow(&output, format, arguments);
+    if (size)
+        set_unit(&output, output.length, 0);
     return output.length;
 }
 
 size_t nt_format(char *buffer, size_t size, const char *format, __builtin_va_list list) {
     struct arguments arguments = {.slots = NULL};
     __builtin_va_copy(arguments.system_v, list);
-    size_t length = format_all((struct output){.buffer = buffer, .size = size}, format, &arguments);
+    size_t length = format_for_log(buffer, size, format, &arguments);
     __builtin_va_end(arguments.system_v);
     return length;
 }
 
 size_t nt_format_ms(char *buffer, size_t size, const char *format, __builtin_ms_va_list list) {
     struct arguments arguments = {.slots = (const u64 *)(const void *)list};
-    return format_all((struct output){.buffer = buffer, .size = size}, format, &arguments);
+    return format_for_log(buffer, size, format, &arguments);
+}
+
+/* ------------------------------------------------------------------------------------- the run-time library's own ----
+ */
+
+static int finish(struct output *output) {
+    if (output->length < output->size)
+        set_unit(output, output->length, 0);
+    return output->full ? -1 : (int)output->length;
+}
+
+int nt_format_text(char *buffer, size_t size, const char *format, __builtin_ms_va_list list) {
+    struct arguments arguments = {.slots = (const u64 *)(const void *)list};
+    struct output output = {.buffer = buffer, .size = size};
+    format_narrow(&output, format, &arguments);
+    return finish(&output);
+}
+
+int nt_format_wide_text(u16 *buffer, size_t size, const u16 *format, __builtin_ms_va_list list) {
+    struct arguments arguments = {.slots = (const u64 *)(const void *)list};
+    struct output output = {.buffer = buffer, .size = size, .wide = true};
+    format_wide(&output, format, &arguments);
+    return finish(&output);
 }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * Both format into buffer[0..size), always end it with a zero (unless size is 0), drop what does not fit, and return
@@ -20,3 +21,10 @@
  */
 size_t nt_format(char *buffer, size_t size, const char *format, __builtin_va_list arguments);
 size_t nt_format_ms(char *buffer, size_t size, const char *format, __builtin_ms_va_list arguments);
+
+/*
+ * As _vsnprintf and _vsnwprintf: the number of characters, without the zero, which is left out when the text just fills
+ * the buffer; -1 when it does not fit. In the wide form s and c are wide, S and C are not, and the text is UTF-16.
+ */
+int nt_format_text(char *buffer, size_t size, const char *format, __builtin_ms_va_list arguments);
+int nt_format_wide_text(uint16_t *buffer, size_t size, const uint16_t *format, __builtin_ms_va_list arguments);

@@ -6,3 +6,6 @@
 #include "lab.h"
 
 void shared_data_init(void);
+
+/* Interrupt and system time in units of 100 ns, and ticks of Windows' clock. */
+void shared_data_set_time(u64 interrupt_time, u64 system_time, u64 ticks);

@@ -79,7 +79,8 @@ static bool create_table(pte_t *entry, u64 address) {
     u64 pfn = frame_allocate(FRAME_TABLE, FRAME_ZERO);
     if (!pfn)
         return false;
-    pt_set(entry, address, pte_make(pfn, PTE_TABLE));
+    bool user = (i64)address >= 0; /* what user mode may see of that half is up to each page */
+    pt_set(entry, address, pte_make(pfn, user ? PTE_TABLE | PTE_U : PTE_TABLE));
     frame_set_pte(pfn, entry);
     return true;
 }

@@ -22,7 +22,7 @@ __all__ = ["command"]
 @name_option
 @output_options
 def command(function: str, arguments: tuple[str, ...], machine_name: str | None, as_json: bool, color: str) -> int:
-    r"""Call an exported guest function or a command; a fault inside it is caught and shown.
+    """Call an exported guest function or a command; a fault inside it is caught and shown.
 
     An ARG is a number, an enum name, a pool tag such as Lab1, a string where the function takes one, or an address
     expression. `lab symbols --exports` lists what can be called.
@@ -30,7 +30,7 @@ def command(function: str, arguments: tuple[str, ...], machine_name: str | None,
     \b
     Example:
       lab call ExAllocatePoolWithTag NonPagedPoolNx 4096 Lab1
-    """
+    """  # noqa: D301 - click looks for the character itself
     from lab.machine import attach
 
     with attach(machine_name) as machine:

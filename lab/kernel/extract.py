@@ -203,10 +203,13 @@ def extract(elf_path: Path) -> Record:
     table = elf.get_section_by_name(".symtab")
     if not isinstance(table, SymbolTableSection):
         raise ValueError(f"{elf_path} has no symbol table: link it without --strip")  # noqa: TRY004 - of the file, not ours
-    exports = _exports(_Image(elf), _symbol_values(table))
-    dwarf = _Dwarf(elf, {str(each["name"]) for each in exports})
+    values = _symbol_values(table)
+    exports = _exports(_Image(elf), values)
+    functions = {address: name for name, address in values.items()}
+    named = {str(each["name"]): functions.get(int(str(each["address"])), "") for each in exports}  # some are aliases
+    dwarf = _Dwarf(elf, set(named.values()))
     for each in exports:
-        each.update(dwarf.signatures.get(str(each["name"]), {}))
+        each.update(dwarf.signatures.get(named[str(each["name"])], {}))
     symbols = _symbols(elf, table)
     names = {row[0] for row in symbols}
     return {

@@ -34,6 +34,9 @@ IMAGES = Path(__file__).resolve().parents[2] / "images"
 
 SCHEMA = "lab.kernel/1"
 
+_DATA = 2
+"""The kind of an export that is no function (LAB_EXPORT_NT_DATA)."""
+
 
 class Symbol(NamedTuple):
     """A name of the kernel: `kind` is "function", "object" or "label" (a label has no size)."""
@@ -331,6 +334,8 @@ class KernelImage:
 
     def _exports(self) -> Iterator[Export]:
         for each in self.record["exports"]:
+            if each["kind"] == _DATA:
+                continue
             signature = None
             if "returns" in each:
                 parameters = tuple((name, self._type(index)) for name, index in each["parameters"])

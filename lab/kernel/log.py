@@ -9,9 +9,9 @@ from lab.errors import LabError
 if TYPE_CHECKING:
     from lab.kernel.objects import Guest
 
-__all__ = ["Log", "read_log"]
+__all__ = ["Log", "read_log", "HARMLESS"]
 
-_HARMLESS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+HARMLESS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 """A guest's log may hold anything, and must not be able to drive the terminal it is shown on."""
 
 
@@ -26,22 +26,22 @@ class Log(NamedTuple):
     @property
     def lines(self) -> tuple[str, ...]:
         """The lines, the last one even when it is not ended yet; control characters show as a replacement."""
-        text = self.text.replace("\r\n", "\n").translate(_HARMLESS).rstrip("\n")
+        text = self.text.replace("\r\n", "\n").translate(HARMLESS).rstrip("\n")
         return tuple(text.split("\n")) if text else ()
 
 
-def read_log(guest: Guest) -> Log:
-    """Read the log of the kernel; an unreadable one is a Log with a problem."""
+def read_log(guest: Guest, since: int = 0) -> Log:
+    """Read the log of the kernel, from byte `since` on; an unreadable one is a Log with a problem."""
     try:
         ring = guest.variable("lab_log")
     except LabError as error:
         return Log("", 0, 0, (str(error),))
     text, written = ring.bytes("text"), ring["written"]
     if written <= len(text):
-        return Log(text[:written].decode(errors="replace"), written, 0)
+        return Log(text[since:written].decode(errors="replace"), written, 0)
     if b"\0" in text:
         kept = text.replace(b"\0", b"").decode(errors="replace")
         return Log(kept, written, 0, (f"the log claims {written} bytes, but its ring has never been full",))
-    start = written % len(text)
-    kept = (text[start:] + text[:start]).decode(errors="replace")
-    return Log(kept, written, written - len(text))
+    start, lost = written % len(text), written - len(text)
+    kept = (text[start:] + text[:start])[max(0, since - lost) :].decode(errors="replace")
+    return Log(kept, written, max(0, lost - since))

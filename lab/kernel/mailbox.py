@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from lab.errors import LabError
 
 if TYPE_CHECKING:
-    from lab.kernel.objects import Guest
+    from lab.kernel.objects import Guest, StructView
 
 __all__ = ["Mailbox", "BugCheck", "read_mailbox"]
 
 
 class BugCheck(NamedTuple):
-    """A STOP: its code and name, four parameters, and the registers of the trap or caller that led to it."""
+    """A STOP: its code and name, four parameters, and the registers of the trap or caller that led to it.
+
+    `driver` is the address in the innermost driver on the stack, 0 when none was involved; `trace` are the return
+    addresses on the stack, from the inside out.
+    """
 
     code: int
     name: str
@@ -22,6 +26,10 @@ class BugCheck(NamedTuple):
     caller: int
     cr2: int
     registers: Mapping[str, int]
+    driver: int = 0
+    driver_name: str = ""
+    driver_base: int = 0
+    trace: tuple[int, ...] = ()
 
 
 class Mailbox(NamedTuple):
@@ -46,16 +54,28 @@ def read_mailbox(guest: Guest) -> Mailbox:
     phase = mailbox.enum("phase", "lab_phase").removeprefix("LAB_").lower()
     bugcheck = None
     if phase == "bugchecked":
-        registers = stop.inner("registers")
-        bugcheck = BugCheck(
-            code=stop["code"],
-            name=bugcheck_name(guest, stop["code"]),
-            parameters=stop.array("parameter"),
-            caller=stop["caller"],
-            cr2=stop["cr2"],
-            registers={name: registers[name] for name in registers.structure.fields},
-        )
+        bugcheck = _bugcheck(guest, stop)
     return Mailbox(phase, mailbox["requested"], mailbox["completed"], bugcheck)
+
+
+def _bugcheck(guest: Guest, stop: StructView) -> BugCheck:
+    registers = stop.inner("registers")
+    found = BugCheck(
+        code=stop["code"],
+        name=bugcheck_name(guest, stop["code"]),
+        parameters=stop.array("parameter"),
+        caller=stop["caller"],
+        cr2=stop["cr2"],
+        registers={name: registers[name] for name in registers.structure.fields},
+    )
+    if "driver" not in stop:
+        return found  # a recording from before there were drivers
+    return found._replace(
+        driver=stop["driver"],
+        driver_name=stop.bytes("driver_name").partition(b"\0")[0].decode(errors="replace"),
+        driver_base=stop["driver_base"],
+        trace=tuple(each for each in stop.array("trace") if each),
+    )
 
 
 def bugcheck_name(guest: Guest, code: int) -> str:

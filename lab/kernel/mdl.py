@@ -86,7 +86,10 @@ def read_mdl(guest: Guest, block: Allocation) -> Mdl:
     bits = mdl.unsigned("MdlFlags")
     flags = guest.kernel.enum("mdl_flag").flags_of(bits)
     pages = (mdl["ByteOffset"] + mdl["ByteCount"] + PAGE - 1) // PAGE
-    room = max(0, min(mdl["Size"], block.size) - header) // 8
+    # Size has 16 bits: of an MDL for more than 32 MiB it keeps the lower ones, as in Windows.
+    size = mdl.unsigned("Size")
+    is_cut = size == (header + 8 * pages) % (1 << 16)
+    room = max(0, (block.size if is_cut else min(size, block.size)) - header) // 8
     problems = []
     if pages > room:
         problems.append(f"it describes {pages} pages but has room for {room} frame numbers")
@@ -98,7 +101,7 @@ def read_mdl(guest: Guest, block: Allocation) -> Mdl:
         problems.append("StartVa or ByteOffset is not what a page-aligned start leaves")
     return Mdl(
         address=block.address,
-        size=mdl["Size"],
+        size=size,
         flag_bits=bits,
         flags=flags,
         next=mdl["Next"],

@@ -56,7 +56,10 @@ class PoolPage(NamedTuple):
 
 
 class Allocation(NamedTuple):
-    """Something a caller holds: `size` bytes (for a block: the room it has) at `address`; `big`: whole pages."""
+    """Something a caller holds: `size` bytes (for a block: the room it has) at `address`.
+
+    `big`: on pages of its own, as large allocations are, and all of special pool, which `kind` tells.
+    """
 
     address: VirtualAddress
     size: int
@@ -90,7 +93,7 @@ class Pool(NamedTuple):
 
     @property
     def allocations(self) -> tuple[Allocation, ...]:
-        """Blocks in use and whole-page allocations, by address."""
+        """Blocks in use and allocations on pages of their own, by address."""
         small = (
             Allocation(block.address, block.size - 16, block.tag, block.kind, False)
             for page in self.pages
@@ -115,7 +118,7 @@ def tag_text(tag: int) -> str:
 def read_pool(guest: Guest) -> Pool:
     """Decode every page, block and tag; what cannot be read or contradicts itself is in `problems`."""
     reader = _Reader(guest)
-    for part in (reader.read_pages, reader.read_tags):
+    for part in (reader.read_pages, reader.read_special, reader.read_tags):
         try:
             part()
         except LabError as error:
@@ -139,7 +142,7 @@ class _Reader:
         """Visit the pages that are not free."""
         base = self.kernel.constant("NONPAGED_POOL")
         blocks, first = self.kernel.constant("POOL_PAGE_BLOCKS"), self.kernel.constant("POOL_PAGE_BIG")
-        for number, page in self._page_records(blocks, first):
+        for number, page in self._page_records("pool_pages", "pool_page", blocks, first):
             address = VirtualAddress(base + number * PAGE)
             kind = self._kind(page["kind"])
             if page["state"] == first:
@@ -150,9 +153,19 @@ class _Reader:
                 self.problems.append(f"too much of the pool is damaged: the pages behind {address} are not looked at")
                 return
 
-    def _page_records(self, *states: int) -> Iterator[tuple[int, StructView]]:
+    def read_special(self) -> None:
+        """Visit the blocks of special pool, each on pages of its own; kernels before it existed have none."""
+        if self.kernel.find("special_pages") is None:
+            return
+        base, block = self.kernel.constant("SPECIAL_POOL"), self.kernel.constant("SPECIAL_BLOCK")
+        for number, page in self._page_records("special_pages", "special_page", block):
+            address = VirtualAddress(base + number * PAGE + page["offset"])
+            kind = f"{self._kind(page['kind'])} (special)"
+            self.big.append(Allocation(address, page["bytes"], tag_text(page["tag"]), kind, True))
+
+    def _page_records(self, array: str, tag: str, *states: int) -> Iterator[tuple[int, StructView]]:
         """The records of pages in these states, with their numbers; all others are skipped in one go."""
-        symbol, structure = self.kernel.symbol("pool_pages"), self.kernel.structure("pool_page")
+        symbol, structure = self.kernel.symbol(array), self.kernel.structure(tag)
         data = self.guest.read(symbol.address, symbol.size)
         column = data[structure.field("state").offset :: structure.size]
         for match in re.finditer(b"[" + re.escape(bytes(states)) + b"]", column):

@@ -23,6 +23,7 @@ _STARTS = {
     "SHARED_DATA": "KUSER_SHARED_DATA",
     "KERNEL_BASE": "kernel image",
     "SYSTEM_PTES": "system PTEs",
+    "SPECIAL_POOL": "special pool",
     "PFN_DATABASE": "PFN database",
     "NONPAGED_POOL": "nonpaged pool",
     "LOCAL_APIC": "local APIC",

@@ -11,7 +11,7 @@ from lab.x86.address import PhysicalAddress, VirtualAddress
 if TYPE_CHECKING:
     from lab.kernel.image import KernelImage, Type
 
-__all__ = ["format_value", "parse_value", "make_tag"]
+__all__ = ["format_value", "parse_value", "make_tag", "ntstatus", "ntstatus_name", "is_success"]
 
 _HEX_FROM = 0x10000
 """From here on a number is more likely bits or an address than a count."""
@@ -50,7 +50,8 @@ def format_value(image: KernelImage, type_: Type, value: int, name: str = "") ->
     if (
         name.lower().endswith("tag")
         and type_.size == 4
-        and (tag := value.to_bytes(4, "little").decode("latin-1")).isascii()
+        and (tag := value.to_bytes(4, "little").decode("latin-1")).isprintable()
+        and tag.isascii()
     ):
         return repr(tag)
     if type_.kind == "signed" and value >> (8 * type_.size - 1):
@@ -58,12 +59,39 @@ def format_value(image: KernelImage, type_: Type, value: int, name: str = "") ->
     return str(value) if value < _HEX_FROM else f"{value:#x}"
 
 
+def is_success(status: int) -> bool:
+    """Whether an NTSTATUS is a success or a mere notice, as NT_SUCCESS has it.
+
+    >>> is_success(0x40000000), is_success(0xC0000001)
+    (True, False)
+    """
+    return not status & 0x80000000
+
+
+def ntstatus_name(image: KernelImage, status: int) -> str | None:
+    """Microsoft's name of an NTSTATUS, None where the kernel does not know it."""
+    values = image.record["enums"].get("ntstatus", {})
+    return next((name for name, value in values.items() if value & 0xFFFFFFFF == status & 0xFFFFFFFF), None)
+
+
+def ntstatus(image: KernelImage, status: int) -> str:
+    """An NTSTATUS by name and number, or by its number alone.
+
+    >>> from lab.kernel.image import KernelImage
+    >>> kernel = KernelImage.load()
+    >>> ntstatus(kernel, 0xC0000001), ntstatus(kernel, 0xC0DE0001)
+    ('STATUS_UNSUCCESSFUL (0xc0000001)', '0xc0de0001')
+    """
+    name, number = ntstatus_name(image, status), f"{status & 0xFFFFFFFF:#010x}"
+    return f"{name} ({number})" if name else number
+
+
 _NAMED: dict[str, Callable[[KernelImage, int], str]] = {
     "PHYSICAL_ADDRESS": lambda _, value: str(PhysicalAddress(value % (1 << PhysicalAddress.bits))),
     "BOOLEAN": lambda _, value: "TRUE" if value else "FALSE",
     "LOGICAL": lambda _, value: "TRUE" if value else "FALSE",
     "KPROCESSOR_MODE": lambda image, value: image.enum("_MODE").name_of(value),
-    "NTSTATUS": lambda _, value: f"{value:#010x}",
+    "NTSTATUS": ntstatus,
 }
 """Types whose values read better by what they mean than as numbers."""
 

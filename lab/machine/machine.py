@@ -286,6 +286,11 @@ class Machine:
             self._idle_gdb = self._idle_gdb or self._start_gdb()
         return self._attach_gdb(self._idle_gdb, was_running=self.is_running)
 
+    @property
+    def has_gdb(self) -> bool:
+        """Whether GDB is connected already."""
+        return self._gdb is not None
+
     def _attach_gdb(self, gdb: Gdb, *, was_running: bool) -> Gdb:
         gdb.attach(self.qemu.folder / "gdb")
         if was_running:

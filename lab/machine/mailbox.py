@@ -118,6 +118,11 @@ class Mailbox:
         """Whether the last request has been answered."""
         return bool(self._words[self._completed] == self._words[self._requested])
 
+    @property
+    def room(self) -> int:
+        """Bytes that the strings and blocks of one call share."""
+        return self._scratch_size
+
     # ------------------------------------------------------------------------------------------------- requests ----
 
     def acquire(self, timeout: float, alive: Callable[[], None]) -> bool:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from lab.errors import LabError, UsageError
-from lab.kernel.values import format_value, make_tag
+from lab.kernel.values import make_tag
 from lab.machine import Machine, PendingCall
 from lab.machine.calls import CallResult, Target, find_target
 from lab.machine.gdb import Gdb, Stop
 from lab.machine.mailbox import Argument, Reply
+from lab.machine.trace import call_text, result_text, return_address
 from lab.scenarios.books import Books
 from lab.scenarios.step import Agreement, Halt, Step
 from lab.snapshot import Snapshot
@@ -26,9 +26,6 @@ __all__ = ["Stage", "TracedCall", "Disagreement"]
 
 EXCEPTION_HANDLER = "trap_exception"
 """The guest's function that every exception goes through, and no interrupt."""
-
-HOME_SPACE = 0x28
-"""Where the fifth argument stands above RSP at a function's entry: behind the return address and four home slots."""
 
 
 class Disagreement(LabError):
@@ -76,7 +73,7 @@ class Stage:
         stop = gdb.wait_stopped()
         start = self.machine.snapshot()
         entry, tables = self._entry_halt(target, stop, start), self._tables(start)
-        end = gdb.break_at(_return_address(start), temporary=True)
+        end = gdb.break_at(return_address(start), temporary=True)
         gdb.continue_()
         stop = gdb.wait_stopped()
         self.machine.check(f"during the call of {function}")
@@ -112,23 +109,11 @@ class Stage:
         return self.machine.gdb
 
     def _entry_halt(self, target: Target, stop: Stop, now: Snapshot) -> Halt:
-        parameters = target.export.signature.parameters if target.export and target.export.signature else ()
-        values = [now.registers[name] for name in ("rcx", "rdx", "r8", "r9")]
-        if len(parameters) > len(values):
-            stack = VirtualAddress(now.registers.rsp + HOME_SPACE)
-            values += struct.unpack(f"<{len(parameters) - 4}Q", now.read_virtual(stack, 8 * (len(parameters) - 4)))
-        shown = ", ".join(
-            f"{name}={format_value(self.machine.kernel, type_, value, name)}"
-            for (name, type_), value in zip(parameters, values, strict=False)
-        )
-        return Halt("entry", target.name, stop.address, f"{target.name}({shown})")
+        return Halt("entry", target.name, stop.address, call_text(target, now))
 
     def _return_halt(self, target: Target, stop: Stop, now: Snapshot) -> Halt:
-        returns = target.export.signature.returns if target.export and target.export.signature else None
-        if returns is None or returns.kind == "void":
-            return Halt("return", target.name, stop.address, "returns")
-        value = format_value(self.machine.kernel, returns, now.registers.rax)
-        return Halt("return", target.name, stop.address, f"returns {value}")
+        value = result_text(target, now)
+        return Halt("return", target.name, stop.address, "returns" if value is None else f"returns {value}")
 
     def _tables(self, snapshot: Snapshot) -> TableImage:
         return capture(snapshot.memory, snapshot.state)
@@ -212,8 +197,3 @@ class Stage:
             agreements=self.agreements(*agree) if agree else (),
             reports=dict(reports or {}),
         )
-
-
-def _return_address(entered: Snapshot) -> int:
-    """Where the function that has just been entered will return to."""
-    return int.from_bytes(entered.read_virtual(VirtualAddress(entered.registers.rsp), 8), "little")

@@ -16,6 +16,7 @@ import pytest
 
 from lab.kernel.image import KernelImage
 from lab.machine.host import find_image
+from tests.hardware.probe import Probe, Supply, booted
 
 
 @pytest.fixture
@@ -117,6 +118,39 @@ def only_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[.
         monkeypatch.setenv("PATH", str(folder))
 
     return limit
+
+
+@pytest.fixture(scope="module")
+def supply() -> Iterator[Supply]:
+    """Where a module's tests get their shared guest from."""
+    with Supply() as supply:
+        yield supply
+
+
+@pytest.fixture
+def guest(supply: Supply) -> Iterator[Probe]:
+    """A guest that the tests of a module share: a test must leave nothing behind in it."""
+    probe = supply.guest()
+    before = probe.books()
+    yield probe
+    left = probe.books()
+    if left != before:
+        supply.renew()  # the next test shall not suffer
+    assert left == before
+
+
+@pytest.fixture
+def fresh_guest() -> Iterator[Probe]:
+    """A guest of the test's own."""
+    with booted() as probe:
+        yield probe
+
+
+@pytest.fixture
+def verifier_guest() -> Iterator[Probe]:
+    """A guest of the test's own in verifier mode."""
+    with booted("verifier") as probe:
+        yield probe
 
 
 def _elf(code: bytes, entry: int) -> bytes:

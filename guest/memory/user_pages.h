@@ -1,0 +1,15 @@
+/*
+ * user_pages.h - memory at user addresses, for the buffers of a program that asks a driver for something. There are no
+ * processes yet: the pages are in the one address space there is.
+ */
+#pragma once
+
+#include "lab.h"
+
+/* From 64 KiB on, as on Windows the first that a program can have. */
+enum { USER_PAGES = 0x10000 };
+enum { USER_PAGE_COUNT = 4096 };
+
+/* Zeroed pages that user mode may read and write; NULL when frames or addresses have run out, or for no bytes. */
+void *user_pages_map(u64 bytes);
+void user_pages_unmap(void *base, u64 bytes);

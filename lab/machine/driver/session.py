@@ -1,0 +1,251 @@
+"""A run of drivers: each of their functions is called while somebody watches, and what it did is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from lab.errors import GuestError, GuestStopped
+from lab.kernel.log import HARMLESS, read_log
+from lab.kernel.objects import Guest
+from lab.kernel.pool import read_pool
+from lab.kernel.values import is_success
+from lab.machine.driver.leaks import Holdings, Leak, mappings
+from lab.machine.driver.load import (
+    ENTRY_TIMEOUT,
+    LoadedDriver,
+    call_driver,
+    kept_file,
+    place,
+    recall,
+    record_of,
+    start_arguments,
+    started,
+)
+from lab.snapshot.changes import EntryChange, capture, diff
+
+if TYPE_CHECKING:
+    from lab.kernel.mailbox import BugCheck
+    from lab.machine.driver.devices import Device
+    from lab.machine.driver.load import DriverRecord
+    from lab.machine.driver.pe import DriverImage
+    from lab.machine.machine import Machine
+    from lab.machine.mailbox import Argument
+    from lab.machine.trace import MemoryCall
+
+__all__ = ["Session", "Visit", "Act", "Event", "ENTRY", "UNLOAD"]
+
+ENTRY, UNLOAD = "DriverEntry", "DriverUnload"
+
+MEMORY_CALL = re.compile(r"Ex\w*(Pool|Lookaside)\w*|Mm\w+|Io\w*Mdl\w*")
+"""What is traced: calls that take, give back, describe, map or translate memory."""
+
+OBJECT_TAGS = {"Driv", "ObNm", "LabM"}
+"""Tags of what the kernel itself keeps of a driver: its DRIVER_OBJECT, its name, stubs of missing imports."""
+
+PAGE = 4096
+
+END = re.compile(r"\n(\S+ is not exported by this kernel\n|assertion failed at |\*\*\* STOP: )")
+"""How the kernel's own words about a bug check begin."""
+
+Event: TypeAlias = "str | MemoryCall"
+"""A line that was printed, or a call that was made."""
+
+
+@dataclass
+class Act:
+    """One function of a driver, called once: what it printed and, where it was traced, called, in that order.
+
+    `status` is None for a function that did not return. `changes` are the page-table entries that are not what they
+    were, without those of the driver's own image and those in which the CPU only noted a use.
+    """
+
+    function: str
+    events: list[Event] = field(default_factory=list)
+    changes: tuple[EntryChange, ...] = ()
+    status: int | None = None
+
+    @property
+    def log(self) -> list[str]:
+        """The lines that it printed."""
+        return [each for each in self.events if isinstance(each, str)]
+
+    @property
+    def calls(self) -> list[MemoryCall]:
+        """The calls that were traced."""
+        return [each for each in self.events if not isinstance(each, str)]
+
+
+@dataclass
+class Visit:
+    """A driver's stay in the guest, from its loading to what it left; `leaks` is None while it is still there."""
+
+    driver: LoadedDriver
+    acts: list[Act] = field(default_factory=list)
+    held: Holdings = field(default_factory=Holdings)
+    leaks: list[Leak] | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether its DriverEntry returned, and failed."""
+        return self.driver.status is not None and not self.driver.ok
+
+
+class Session:
+    """Drivers loaded into one machine and unloaded again.
+
+    >>> image.kind, machine.is_running
+    ('WDM', True)
+    >>> session = Session(machine)
+    >>> visit = session.load(image)
+    >>> print(visit.acts[0].log[-1])
+    remap: wrote 42 through the first, read 42 through the second
+    >>> session.unload(visit)
+    >>> visit.leaks
+    []
+
+    `error` is what ended it before its time: the `bugcheck`, or a driver that did not return.
+    """
+
+    def __init__(self, machine: Machine, *, trace: bool = False, timeout: float = ENTRY_TIMEOUT) -> None:
+        self.machine = machine
+        self.visits: list[Visit] = []
+        self.error: GuestError | None = None
+        self.bugcheck: BugCheck | None = None
+        self.traces = trace
+        self._timeout = timeout
+        self._state = machine.paging_state()
+        self.guest = Guest(machine.kernel, machine.memory, self._state)
+        self._printed = read_log(self.guest).written
+
+    def run(self, images: Sequence[DriverImage]) -> None:
+        """Load drivers in their order and unload them the other way round; stop at the first that cannot go on."""
+        with self.guarded():
+            for image in images:
+                if self.load(image).refused:
+                    break
+            for visit in reversed(self.visits):
+                if visit.driver.ok:
+                    self.unload(visit)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Keep as `error` what ends the guest, or its patience, inside of the block."""
+        try:
+            yield
+        except GuestError as error:
+            self.error = error
+            self.bugcheck = self.machine.bugcheck if isinstance(error, GuestStopped) else None
+
+    def load(self, image: DriverImage) -> Visit:
+        """Load a driver and call its DriverEntry. Raises what `load` does; what is known by then is kept."""
+        visit = Visit(place(self.machine, image))
+        self.visits.append(visit)
+        self._perform(visit, ENTRY, "driver_load", *start_arguments(visit.driver))
+        visit.driver = started(self.machine, visit.driver)
+        if visit.refused:
+            self._settle(visit)
+        return visit
+
+    def unload(self, visit: Visit) -> None:
+        """Call a driver's DriverUnload; it stays where it has none. Raises what `unload` does."""
+        if is_success(self._perform(visit, UNLOAD, "driver_unload", visit.driver.base)):
+            self._settle(visit)
+
+    def control(self, device: Device, code: int, given: bytes, room: bytearray) -> bytes:
+        """Send a device a control code, as a program does; return the bytes that came back.
+
+        `given` is the input, `room` the output buffer as it is before; afterwards it is what the driver made of it.
+        """
+        visit = next((each for each in self.visits if each.driver.number == device.driver.number), None)
+        visit = visit or self.resume(device.driver)
+        arguments = (device.path, code, given or 0, len(given), room or 0, len(room))
+        self._perform(visit, f"IOCTL {code:#010x} to {device.path}", "device_control", *arguments)
+        report = self.guest.variable("lab_request_report")
+        return bytes(room[: report["information"]])
+
+    def resume(self, record: DriverRecord) -> Visit:
+        """Take over a driver that is in the guest already, from whoever loaded it."""
+        visit = Visit(recall(self.machine, record), held=recall_holdings(self.machine, record.number))
+        self.visits.append(visit)
+        return visit
+
+    def _settle(self, visit: Visit) -> None:
+        """A driver is gone: note what it left."""
+        left = record_of(self.machine, visit.driver.number).leftovers
+        words = [
+            Leak(name, f"{count} {name if count > 1 else name.removesuffix('s')}", count)
+            for name, count in left.items()
+        ]
+        visit.leaks = [*visit.held.leaks(), *words]
+
+    def _perform(self, visit: Visit, name: str, command: str, *arguments: Argument) -> int:
+        """Call a function of a driver and watch what it does; return its status."""
+        act = Act(name)
+        visit.acts.append(act)
+        objects, holdings = self._objects(), Holdings.of(self.guest)
+        tables = capture(self.machine.memory, self._state)
+        try:
+            act.status = self._call(act, visit.driver, command, *arguments)
+        finally:
+            self._listen(act)
+            changes = diff(tables, capture(self.machine.memory, self._state), self._state)
+            act.changes = tuple(_done_by(visit.driver, changes, objects | self._objects()))
+        mapped = mappings(self.machine.kernel, act.changes)
+        visit.held += Holdings.of(self.guest).since(holdings, mapped)
+        kept_holdings(self.machine, visit.driver.number).write_text(visit.held.to_json())
+        return act.status
+
+    def _objects(self) -> set[int]:
+        """The pages of pool in which there is nothing but what the kernel keeps of drivers."""
+        pages: dict[int, set[str]] = {}
+        for each in read_pool(self.guest).allocations:
+            pages.setdefault(each.address & -PAGE, set()).add(each.tag)
+        return {page for page, tags in pages.items() if tags <= OBJECT_TAGS}
+
+    def _call(self, act: Act, driver: LoadedDriver, command: str, *arguments: Argument) -> int:
+        if not self.traces:
+            return call_driver(self.machine, command, *arguments, timeout=self._timeout)
+        from lab.machine.trace import Tracer
+
+        tracer = Tracer(
+            self.machine,
+            [each.name for each in driver.imports if MEMORY_CALL.fullmatch(each.name) and _is_bound(driver, each.name)],
+            lambda address: 0 <= address - driver.base < driver.size,
+            act.events.append,
+            lambda: self._listen(act),
+        )
+        return tracer.call(command, *arguments, timeout=self._timeout)
+
+    def _listen(self, act: Act) -> None:
+        """Take in what was printed since the last time, but not the kernel's own words about its end."""
+        log = read_log(self.guest, self._printed)
+        self._printed = log.written
+        act.events += END.split(log.text, maxsplit=1)[0].translate(HARMLESS).splitlines()
+
+
+def kept_holdings(machine: Machine, number: int) -> Path:
+    """Where it is noted what a driver holds: it may be unloaded by another process."""
+    return kept_file(machine, number).with_suffix(".json")
+
+
+def recall_holdings(machine: Machine, number: int) -> Holdings:
+    """What a driver holds, as far as it was noted."""
+    file = kept_holdings(machine, number)
+    return Holdings.from_json(file.read_text()) if file.exists() else Holdings()
+
+
+def _done_by(driver: LoadedDriver, changes: Iterable[EntryChange], objects: Container[int]) -> Iterator[EntryChange]:
+    """The changes that are the driver's own doing: its image, and what the kernel keeps of it, are not."""
+    for each in changes:
+        is_image = driver.base <= each.start < driver.base + driver.size
+        if not (each.only_noted or (each.leaf and (is_image or int(each.start) in objects))):
+            yield each
+
+
+def _is_bound(driver: LoadedDriver, name: str) -> bool:
+    return all(each.name != name for each in driver.missing)

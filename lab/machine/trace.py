@@ -1,0 +1,177 @@
+"""Calls of guest functions as GDB sees them: arguments at the entry, the result at the return, what changed between."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lab.errors import LabError
+from lab.kernel.values import format_value
+from lab.machine.calls import Target, find_target
+from lab.snapshot.changes import EntryChange, TableImage, capture, diff
+from lab.x86.address import VirtualAddress
+
+if TYPE_CHECKING:
+    from lab.machine.gdb import Breakpoint, Gdb, Stop
+    from lab.machine.machine import Machine
+    from lab.machine.mailbox import Argument
+    from lab.snapshot import Snapshot
+
+__all__ = ["Tracer", "MemoryCall", "call_text", "result_text", "return_address"]
+
+HOME_SPACE = 0x28
+"""Where the fifth argument stands above RSP at a function's entry: behind the return address and four home slots."""
+
+
+def call_text(target: Target, now: Snapshot) -> str:
+    """`Function(Name=value, …)` of a function that stands at its first instruction."""
+    kernel = now.guest.kernel
+    parameters = target.export.signature.parameters if target.export and target.export.signature else ()
+    values = [now.registers[name] for name in ("rcx", "rdx", "r8", "r9")]
+    if len(parameters) > len(values):
+        stack = VirtualAddress(now.registers.rsp + HOME_SPACE)
+        values += struct.unpack(f"<{len(parameters) - 4}Q", now.read_virtual(stack, 8 * (len(parameters) - 4)))
+    shown = ", ".join(
+        f"{name}={format_value(kernel, type_, value, name)}"
+        for (name, type_), value in zip(parameters, values, strict=False)
+    )
+    return f"{target.name}({shown})"
+
+
+def result_text(target: Target, now: Snapshot) -> str | None:
+    """The result of a function that has just returned, None where it has none."""
+    returns = target.export.signature.returns if target.export and target.export.signature else None
+    if returns is None or returns.kind == "void":
+        return None
+    return format_value(now.guest.kernel, returns, now.registers.rax)
+
+
+def return_address(entered: Snapshot) -> int:
+    """Where the function that has just been entered will return to."""
+    return int.from_bytes(entered.read_virtual(VirtualAddress(entered.registers.rsp), 8), "little")
+
+
+@dataclass(frozen=True)
+class MemoryCall:
+    """A call that was traced: `text` has its arguments, `caller` is where it returns to.
+
+    `result` is None for a function without one, and for a call that did not return: an exception was raised in it, or
+    the guest stopped. `changes` are the page-table entries that it changed.
+    """
+
+    function: str
+    text: str
+    caller: VirtualAddress
+    returned: bool = False
+    result: str | None = None
+    changes: tuple[EntryChange, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A call under way: the stack pointer at its entry tells its return from those of others."""
+
+    target: Target
+    call: MemoryCall
+    stack: int
+    tables: TableImage
+
+
+class Tracer:
+    """Runs one call of the guest, and stops it at each call of chosen functions that is made from chosen code.
+
+    `note` is told of every call when it has ended. Whoever wants to know what happened in between looks when `pause`
+    is called: the guest then stands at the entry of a call.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        functions: Iterable[str],
+        is_caller: Callable[[int], bool],
+        note: Callable[[MemoryCall], None],
+        pause: Callable[[], None],
+    ) -> None:
+        self.machine = machine
+        self._targets = {name: find_target(machine.kernel, name) for name in functions}
+        self._is_caller = is_caller
+        self._note = note
+        self._pause = pause
+        self._open: list[_Open] = []
+
+    def call(self, function: str, *arguments: Argument, timeout: float) -> int:
+        """Call a guest function, unguarded; return its result. Raises what `machine.call` does."""
+        gdb, target = self.machine.gdb, find_target(self.machine.kernel, function)
+        gdb.interrupt()
+        gdb.break_at(target.address, temporary=True)
+        gdb.continue_()
+        pending = self.machine.post(function, *arguments, guarded=False)
+        breakpoints: list[Breakpoint] = []
+        try:
+            gdb.wait_stopped(timeout)
+            self.machine.check(f"during the call of {function}")
+            end = gdb.break_at(return_address(self.machine.snapshot()), temporary=True)
+            places = {gdb.break_at(int(each.address)): each for each in self._targets.values()}
+            breakpoints = [*places]
+            self._follow(gdb, end, {each.number: target for each, target in places.items()}, timeout)
+            self._drop(1 << 64)
+            gdb.delete(*breakpoints)
+            gdb.continue_()
+        except BaseException:
+            self._drop(1 << 64)
+            with suppress(LabError):
+                pending.wait(0.0)  # lets others call again, if there is anybody left to call
+            raise
+        return pending.wait(timeout).result
+
+    def _follow(self, gdb: Gdb, end: Breakpoint, places: dict[int, Target], timeout: float) -> None:
+        """Go from stop to stop until the whole call returns."""
+        while True:
+            gdb.continue_()
+            stop = gdb.wait_stopped(timeout)
+            self.machine.check("while it was traced")
+            if stop.breakpoint == end.number:
+                return
+            self._meet(gdb, stop, places)
+
+    def _meet(self, gdb: Gdb, stop: Stop, places: dict[int, Target]) -> None:
+        now = self.machine.snapshot()
+        target = places.get(stop.breakpoint or 0)
+        if target is None:
+            self._close(now)
+            return
+        back = return_address(now)
+        if not self._is_caller(back):
+            return  # the kernel's own call
+        if self._open and (self._open[-1].stack, int(self._open[-1].call.caller)) == (now.registers.rsp, back):
+            return  # so is the jump with which a function ends that calls another one last
+        self._drop(now.registers.rsp)
+        self._pause()
+        gdb.break_at(back, temporary=True)
+        call = MemoryCall(target.name, call_text(target, now), VirtualAddress(back))
+        self._open.append(_Open(target, call, now.registers.rsp, capture(now.memory, now.state)))
+
+    def _close(self, now: Snapshot) -> None:
+        """Note the call that has just returned: its return address is gone from the stack."""
+        if not self._open or self._open[-1].stack + 8 != now.registers.rsp:
+            return
+        ended = self._open.pop()
+        changes = diff(ended.tables, capture(now.memory, now.state), now.state)
+        self._note(
+            MemoryCall(
+                ended.call.function,
+                ended.call.text,
+                ended.call.caller,
+                returned=True,
+                result=result_text(ended.target, now),
+                changes=tuple(each for each in changes if not each.only_noted),
+            )
+        )
+
+    def _drop(self, stack: int) -> None:
+        """Note the calls whose frames are gone, although they did not return: an exception has unwound them."""
+        while self._open and self._open[-1].stack <= stack:
+            self._note(self._open.pop().call)

@@ -1,0 +1,348 @@
+"""Drivers on a real machine: what each sample does, prints, leaves, and how the faulty ones end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.errors import GuestTimeout
+from lab.machine import Machine, MachineOptions
+from lab.machine.driver.build import build
+from lab.machine.driver.devices import find_device
+from lab.machine.driver.load import DriverRefused, drivers, find_driver, load, resolver, unload
+from lab.machine.driver.pe import DriverImage
+from lab.machine.driver.report import session_report
+from lab.machine.driver.session import Act, Session, Visit
+from lab.render import render_text
+
+SAMPLES = Path(__file__).resolve().parents[1] / "drivers"
+
+NEVER_CALLED = {"ntoskrnl.exe!_purecall"}
+"""What a compiler refers to for cases that do not come."""
+
+STATUS_UNSUCCESSFUL, STATUS_INVALID_DEVICE_REQUEST = 0xC0000001, 0xC0000010
+
+HEAD = """#include <ntddk.h>
+VOID Unload(PDRIVER_OBJECT DriverObject) { DbgPrint("gone\\n"); }
+NTSTATUS DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath) {
+    DriverObject->DriverUnload = Unload;
+"""
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Callable[[str], DriverImage]:
+    """Builds a sample by its name."""
+
+    def make(name: str) -> DriverImage:
+        (source,) = SAMPLES.glob(f"{name}.c*")
+        return DriverImage.load(build([source], tmp_path / f"{name}.sys").path)
+
+    return make
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., DriverImage]:
+    """Builds a driver of the body of its DriverEntry."""
+
+    def make(body: str, name: str = "made") -> DriverImage:
+        source = tmp_path / f"{name}.c"
+        source.write_text(f"{HEAD}{body}\n}}\n")
+        return DriverImage.load(build([source], tmp_path / f"{name}.sys").path)
+
+    return make
+
+
+@pytest.fixture
+def machine(nothing_left: Path) -> Iterator[Machine]:
+    with Machine() as machine:
+        yield machine
+
+
+def run(machine: Machine, *images: DriverImage, **options: Any) -> Session:
+    session = Session(machine, **options)
+    session.run(images)
+    return session
+
+
+def only(session: Session) -> tuple[Visit, Act]:
+    (visit,) = session.visits
+    return visit, visit.acts[0]
+
+
+def text_of(session: Session) -> str:
+    return render_text(session_report(session))
+
+
+# ------------------------------------------------------------------------------------------------ sound drivers ----
+
+
+def test_remap_sees_one_frame_through_two_addresses_and_leaves_nothing(
+    machine: Machine, sample: Callable[[str], DriverImage]
+) -> None:
+    session = run(machine, sample("remap"))
+
+    visit, entry = only(session)
+    first, second, shared = entry.log
+    assert first.split("-> frame")[1] == second.split("-> frame")[1]
+    assert shared == "remap: wrote 42 through the first, read 42 through the second"
+    assert visit.acts[1].log == ["remap: unloaded"]
+    assert entry.changes == ()
+    assert visit.leaks == []
+    assert session_report(session).answer
+
+
+@pytest.mark.parametrize("name", ["seh", "hello", "partial_mdl", "direct_io", "lookaside"])
+def test_sound_samples_succeed_and_leave_nothing(
+    machine: Machine, sample: Callable[[str], DriverImage], name: str
+) -> None:
+    image = sample(name)
+    missing = {str(each) for each in image.missing(resolver(machine.kernel))} - NEVER_CALLED
+    if missing:
+        pytest.skip(f"this kernel does not export {', '.join(sorted(missing))}")
+
+    session = run(machine, image)
+
+    visit, entry = only(session)
+    assert session.error is None, text_of(session)
+    assert entry.status == 0
+    assert visit.leaks == []
+
+
+def test_seh_catches_whatever_it_should(machine: Machine, sample: Callable[[str], DriverImage]) -> None:
+    _, entry = only(run(machine, sample("seh")))
+
+    assert entry.log[-1] == "seh: 0 of the checks failed"
+    assert not any("WRONG" in each for each in entry.log)
+
+
+def test_several_drivers_are_unloaded_in_any_order(
+    machine: Machine, sample: Callable[[str], DriverImage], tmp_path: Path
+) -> None:
+    paths = []
+    for name in ("remap", "seh", "hello"):
+        image = sample(name)
+        paths.append(tmp_path / image.name)
+    one, two, three = (load(machine, path) for path in paths)
+
+    assert [each.name for each in drivers(machine) if each.is_there] == ["remap", "seh", "hello"]
+    assert [unload(machine, each.base) for each in (two, three, one)] == [0, 0, 0]
+    assert [each.state for each in drivers(machine)] == ["gone"] * 3
+    again = load(machine, paths[0])
+    assert again.ok
+    assert again.number == 4
+
+
+# ---------------------------------------------------------------------------------------------- faulty drivers ----
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "function"),
+    [
+        ("double_free", 0xC2, "Cleanup"),
+        ("overrun", 0x19, "DriverEntry"),
+        ("use_after_free", 0x50, "DriverEntry"),
+        ("write_read_only", 0xBE, "DriverEntry"),
+    ],
+)
+def test_a_crash_names_the_driver_the_function_and_the_line(
+    machine: Machine, sample: Callable[[str], DriverImage], name: str, code: int, function: str
+) -> None:
+    session = run(machine, sample(name))
+
+    report = session_report(session)
+    stop: Any = report.data["bugcheck"]
+    assert int(stop["code"], 16) == code
+    assert (stop["driver"]["module"], stop["driver"]["function"]) == (name, function)
+    assert stop["driver"]["file"] == f"{name}.c"
+    assert not report.answer
+    text = render_text(report)
+    assert "→ 0x" in text
+    assert f"{name}.c:{stop['driver']['line']}" in text
+    assert all("STOP" not in each for each in session.visits[0].acts[0].log)
+
+
+def test_a_write_to_a_read_only_mapping_shows_the_walk_that_denies_it(
+    machine: Machine, sample: Callable[[str], DriverImage]
+) -> None:
+    text = text_of(run(machine, sample("write_read_only")))
+
+    assert "denied: write by PT bit 1 (W)" in text
+    assert "mov byte ptr [rax], 1" in text
+
+
+def test_leaks_are_told_by_kind_and_tag(machine: Machine, sample: Callable[[str], DriverImage]) -> None:
+    visit, _ = only(run(machine, sample("leak")))
+
+    leaks = {leak.kind: leak for leak in visit.leaks or ()}
+    assert leaks["pool"].more["tag"] == "Leak"
+    assert {kind: leak.count for kind, leak in leaks.items()} == {
+        "pool": 3,
+        "mdl": 1,
+        "frames": 2,
+        "mapping": 2,
+        "devices": 1,
+    }
+
+
+def test_what_is_left_is_told_of_the_driver_that_left_it(
+    machine: Machine, sample: Callable[[str], DriverImage], written: Callable[..., DriverImage]
+) -> None:
+    failing = written("return STATUS_UNSUCCESSFUL;", "failing")
+
+    session = run(machine, sample("leak"), sample("remap"), failing)
+
+    assert [(each.driver.name, bool(each.leaks)) for each in session.visits] == [
+        ("leak", True),
+        ("remap", False),
+        ("failing", False),
+    ]
+    assert "✗ leak left behind:" in text_of(session)
+
+
+def test_a_driver_without_symbols_is_told_by_offsets(machine: Machine, sample: Callable[[str], DriverImage]) -> None:
+    file = bytearray(sample("double_free").file)
+    at = int.from_bytes(file[60:64], "little")
+    file[at + 12 : at + 20] = bytes(8)  # where the symbols are, and with them the long names of sections
+
+    text = text_of(run(machine, DriverImage.load(bytes(file), "bare.sys")))
+
+    assert "bare+0x10aa" in text
+    assert "double_free.c" not in text
+    assert "→ 0x" in text
+    assert "ExFreePoolWithTag" in text
+
+
+def test_a_failing_driver_entry_is_a_refusal_by_name(machine: Machine, written: Callable[..., DriverImage]) -> None:
+    session = run(machine, written('DbgPrint("no\\n"); return STATUS_UNSUCCESSFUL;'))
+
+    visit, entry = only(session)
+    assert visit.refused
+    assert entry.status == STATUS_UNSUCCESSFUL
+    assert visit.leaks == []
+    assert "STATUS_UNSUCCESSFUL (0xc0000001)" in text_of(session)
+    assert not session_report(session).answer
+
+
+def test_a_driver_without_unload_stays(machine: Machine, written: Callable[..., DriverImage]) -> None:
+    session = run(machine, written("DriverObject->DriverUnload = NULL; return STATUS_SUCCESS;"))
+
+    visit, _ = only(session)
+    assert visit.acts[1].status == STATUS_INVALID_DEVICE_REQUEST
+    assert visit.leaks is None
+    assert "it stays" in text_of(session)
+
+
+def test_a_missing_import_is_told_beforehand_and_stops_with_its_name(
+    machine: Machine, written: Callable[..., DriverImage]
+) -> None:
+    session = run(machine, written('DbgPrint("here\\n"); FsRtlIsNtstatusExpected(0); return STATUS_SUCCESS;'))
+
+    visit, entry = only(session)
+    assert [each.name for each in visit.driver.missing] == ["FsRtlIsNtstatusExpected"]
+    assert entry.log == ["here"]
+    text = text_of(session)
+    assert "LAB_MISSING_IMPORT" in text
+    assert "its name: FsRtlIsNtstatusExpected" in text
+
+
+def test_a_missing_import_that_is_not_called_does_no_harm(
+    machine: Machine, written: Callable[..., DriverImage]
+) -> None:
+    session = run(machine, written("if (!DriverObject) FsRtlIsNtstatusExpected(0); return STATUS_SUCCESS;"))
+
+    visit, _ = only(session)
+    assert visit.driver.ok
+    assert visit.leaks == []
+
+
+def test_a_driver_that_does_not_return_is_given_up(machine: Machine, written: Callable[..., DriverImage]) -> None:
+    session = run(machine, written('DbgPrint("spinning\\n"); for (;;) ;'), timeout=0.5)
+
+    assert isinstance(session.error, GuestTimeout)
+    assert only(session)[1].log == ["spinning"]
+
+
+def test_under_the_verifier_mapping_nonpaged_pool_again_is_named(
+    nothing_left: Path, sample: Callable[[str], DriverImage]
+) -> None:
+    with Machine(MachineOptions(append=("verifier",))) as machine:
+        text = text_of(run(machine, sample("remap")))
+
+    assert "mapped with flags that do not allow it" in text
+    assert "MmMapLockedPagesSpecifyCache" in text
+
+
+# ---------------------------------------------------------------------------------------------------- requests ----
+
+
+def test_requests_reach_the_driver_by_every_method(machine: Machine, sample: Callable[[str], DriverImage]) -> None:
+    session = Session(machine)
+    visit = session.load(sample("direct_io"))
+    device = find_device(machine, session.guest, "LabDirectIo")
+
+    assert device.driver.name == "direct_io"
+    assert session.control(device, 0x222000, b"Hello", bytearray(16)) == b"olleH"
+    assert session.control(device, 0x22200A, b"B", bytearray(40)) == b"B" * 40
+    assert session.control(device, 0x22200F, b"abcd", bytearray(8)) == b"abcd"
+    session.control(device, 0x222005, b"", bytearray(b"\1\2\3"))
+    assert visit.acts[-1].log[-1] == "direct_io: the bytes add up to 6"
+    session.unload(visit)
+    assert visit.leaks == []
+
+
+def test_a_driver_is_found_by_its_name_as_long_as_it_is_there(
+    machine: Machine, sample: Callable[[str], DriverImage]
+) -> None:
+    session = Session(machine)
+    visit = session.load(sample("remap"))
+
+    assert find_driver(machine, "REMAP.sys").base == visit.driver.base
+    session.unload(visit)
+    with pytest.raises(DriverRefused, match="none is loaded"):
+        find_driver(machine, "remap")
+
+
+# ----------------------------------------------------------------------------------------------------- tracing ----
+
+
+def test_a_trace_shows_each_memory_call_with_the_entries_it_changed(
+    nothing_left: Path, sample: Callable[[str], DriverImage]
+) -> None:
+    with Machine(gdb=True) as machine:
+        session = run(machine, sample("remap"), trace=True)
+        visit, entry = only(session)
+        place = machine.gdb.console(f"info symbol {int(visit.driver.entry):#x}")
+
+    calls = {each.function: each for each in entry.calls}
+    assert [each.function for each in entry.calls] == [
+        "ExAllocatePoolWithTag",
+        "IoAllocateMdl",
+        "MmBuildMdlForNonPagedPool",
+        "MmMapLockedPagesSpecifyCache",
+        "MmGetPhysicalAddress",
+        "MmGetPhysicalAddress",
+        "MmUnmapLockedPages",
+        "IoFreeMdl",
+        "ExFreePoolWithTag",
+    ]
+    assert all(each.returned for each in entry.calls)
+    assert [each.kind for each in calls["MmMapLockedPagesSpecifyCache"].changes] == ["created"]
+    assert [each.kind for each in calls["MmUnmapLockedPages"].changes] == ["removed"]
+    assert "CacheType=MmCached" in calls["MmMapLockedPagesSpecifyCache"].text
+    assert len(entry.log) == 3
+    assert isinstance(entry.events[-3], type(entry.calls[0]))
+    assert visit.leaks == []
+    assert "DriverEntry" in place or "No symbol" in place
+
+
+def test_a_trace_ends_where_the_guest_does(nothing_left: Path, sample: Callable[[str], DriverImage]) -> None:
+    with Machine(gdb=True) as machine:
+        session = run(machine, sample("double_free"), trace=True)
+        text = text_of(session)
+
+    *_, last = only(session)[1].calls
+    assert (last.function, last.returned) == ("ExFreePoolWithTag", False)
+    assert "BAD_POOL_CALLER" in text
