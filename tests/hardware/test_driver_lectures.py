@@ -1,0 +1,44 @@
+"""Every sample driver as a lecture: it is shown, built, traced, and ends as its comment says it does."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.errors import GuestStopped
+from lab.machine import Machine
+from lab.scenarios import all_scenarios
+from lab.scenarios.stage import Stage
+
+CRASHES = {
+    "driver-double-free": 0xC2,
+    "driver-overrun": 0x19,
+    "driver-use-after-free": 0x50,
+    "driver-write-read-only": 0xBE,
+    "driver-wrong-irql": 0xC2,
+}
+
+LECTURES = [name for name in all_scenarios() if name.startswith("driver-")]
+
+
+def test_the_whole_shelf_is_there() -> None:
+    assert len(LECTURES) >= 12
+    assert set(CRASHES) <= set(LECTURES)
+
+
+@pytest.mark.parametrize("name", [name for name in LECTURES if name not in CRASHES])
+def test_a_sound_driver_is_shown_with_its_source_and_what_it_did(name: str) -> None:
+    with Machine(gdb=True) as machine:
+        source, run = all_scenarios()[name].play(Stage(machine))
+
+    assert "DriverEntry" in "\n".join(source.reports["source"].data["lines"])
+    assert run.reports["driver"].data["status"] == "0x00000000"
+    assert run.reports["driver"].data["log"]
+
+
+@pytest.mark.parametrize("name", CRASHES)
+def test_a_faulty_driver_is_shown_to_its_bug_check(name: str) -> None:
+    steps = []
+    with Machine(gdb=True) as machine, pytest.raises(GuestStopped) as caught:
+        steps.extend(all_scenarios()[name].play(Stage(machine)))
+
+    assert caught.value.code == CRASHES[name]
