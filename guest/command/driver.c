@@ -70,8 +70,7 @@ static NTSTATUS NTAPI driver_abandon(u64 base) {
 }
 LAB_COMMAND(driver_abandon, "Give back the memory of a driver that was never loaded.");
 
-/* ------------------------------------------------------------------------------------------- a program's requests ----
- */
+/* ---------------------------------------------------------------------------------------- a program's requests ---- */
 
 /* What a program has to do with one device at a time. The controller reads it after each command. */
 struct lab_request_report {

@@ -51,8 +51,7 @@ static bool is_requested(void) {
 
 /* Until a byte comes over the serial port, or the time of the next timer. */
 static void sleep(void) {
-    if (timers_next() != TIMERS_NONE)
-        clock_set_alarm(timers_next());
+    clock_set_alarm(timers_next());
     sti_hlt_cli();
 }
 

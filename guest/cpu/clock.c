@@ -11,7 +11,7 @@ enum {
     APIC_TIMER_COUNT = 0x390,
     APIC_TIMER_DIVIDE = 0x3e0,
 };
-enum { TIMER_MASKED = 1 << 16, DIVIDE_BY_1 = 0xb };
+enum { TIMER_MASKED = 1 << 16, TIMER_PERIODIC = 1 << 17, DIVIDE_BY_1 = 0xb };
 
 /* QEMU and KVM both let it count nanoseconds. */
 enum { APIC_HZ = 1000000000, APIC_TICKS = APIC_HZ / CLOCK_HZ };
@@ -20,6 +20,7 @@ enum { APIC_HZ = 1000000000, APIC_TICKS = APIC_HZ / CLOCK_HZ };
 enum { MEASURE_TICKS = APIC_HZ / 500 };
 
 static u64 tsc_hz, tsc_start;
+static bool ticking;
 
 static volatile u32 *apic_register(u64 offset) {
     return (volatile u32 *)(LOCAL_APIC + offset);
@@ -50,13 +51,27 @@ u64 clock_now(void) {
     return ticks / tsc_hz * CLOCK_HZ + ticks % tsc_hz * CLOCK_HZ / tsc_hz;
 }
 
+void clock_start_tick(void) {
+    if (ticking)
+        return;
+    clock_now(); /* which may have to measure, with the same timer */
+    ticking = true;
+    *apic_register(APIC_TIMER_VECTOR) = TIMER_PERIODIC | CLOCK_VECTOR;
+    *apic_register(APIC_TIMER_START) = CLOCK_TICK * APIC_TICKS;
+}
+
 void clock_set_alarm(u64 when) {
+    ticking = false;
+    if (!tsc_hz)
+        return; /* nobody has asked for the time yet, or set the timer */
     u64 now = clock_now();
     u64 left = when > now ? (when - now) * APIC_TICKS : 1;
     *apic_register(APIC_TIMER_VECTOR) = CLOCK_VECTOR;
-    *apic_register(APIC_TIMER_START) = left < ~0u ? (u32)left : ~0u; /* too early is no harm */
+    *apic_register(APIC_TIMER_START) = when == CLOCK_NEVER ? 0
+                                       : left < ~0u        ? (u32)left
+                                                           : ~0u; /* too early is no harm */
 }
 
-void clock_interrupt(void) {
+void clock_acknowledge(void) {
     *apic_register(APIC_END_OF_INTERRUPT) = 0;
 }

@@ -7,6 +7,7 @@
 #include "cpu/serial.h"
 #include "nt/bugcheck.h"
 #include "nt/fault.h"
+#include "nt/thread.h"
 #include "paging/paging.h"
 
 /* One guarded call in progress: how to give it up, and what happened in it. */
@@ -169,7 +170,7 @@ void trap_handle(struct lab_registers *registers) {
     if (vector >= IRQ_VECTOR_FIRST && vector <= IRQ_VECTOR_LAST)
         serial_interrupt(vector);
     else if (vector == CLOCK_VECTOR)
-        clock_interrupt();
+        thread_clock_interrupt(registers->rip);
     else if (vector != APIC_SPURIOUS_VECTOR)
         trap_exception(registers, cr2);
 }

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-/* -------------------------------------------------------------------------------------- the state of the CPU ---- */
+/* ---------------------------------------------------------------------------------------- the state of the CPU ---- */
 
 typedef struct _M128A {
     ULONGLONG Low;
@@ -65,7 +65,7 @@ _Static_assert(sizeof(CONTEXT) == 0x4d0 && offsetof(CONTEXT, ContextFlags) == 0x
                    offsetof(CONTEXT, VectorControl) == 0x4a0,
                "CONTEXT is laid out as Windows lays it out");
 
-/* ----------------------------------------------------------------------------------------------- exceptions ---- */
+/* -------------------------------------------------------------------------------------------------- exceptions ---- */
 
 #define EXCEPTION_MAXIMUM_PARAMETERS 15
 
@@ -113,7 +113,7 @@ typedef enum _EXCEPTION_DISPOSITION {
 #define EXCEPTION_CONTINUE_SEARCH 0
 #define EXCEPTION_CONTINUE_EXECUTION (-1)
 
-/* ------------------------------------------------------------------------------------------------- unwinding ---- */
+/* --------------------------------------------------------------------------------------------------- unwinding ---- */
 
 /* A row of .pdata: a function, or a part of one, and how to undo its prolog. Addresses are relative to the image. */
 typedef struct _RUNTIME_FUNCTION {

@@ -215,8 +215,7 @@ _Static_assert(sizeof(FILE_OBJECT) == 0xd8 && offsetof(FILE_OBJECT, FsContext) =
 #define FO_FILE_OPEN 0x00000001u /* IRP_MJ_CREATE has succeeded */
 #define FO_SYNCHRONOUS_IO 0x00000002u
 
-/* ------------------------------------------------------------------------------------------------------ requests ----
- */
+/* ---------------------------------------------------------------------------------------------------- requests ---- */
 
 typedef struct _IO_STATUS_BLOCK {
     union {
@@ -353,8 +352,7 @@ enum irp_flag {
 /* How an I/O control code passes its buffers: its two lowest bits. */
 enum transfer_method { METHOD_BUFFERED, METHOD_IN_DIRECT, METHOD_OUT_DIRECT, METHOD_NEITHER };
 
-/* -------------------------------------------------------------------------------------------------------- calls ----
- */
+/* ------------------------------------------------------------------------------------------------------- calls ---- */
 
 NTSTATUS NTAPI IoCreateDevice(PDRIVER_OBJECT DriverObject, ULONG DeviceExtensionSize, PUNICODE_STRING DeviceName,
                               DEVICE_TYPE DeviceType, ULONG DeviceCharacteristics, BOOLEAN Exclusive,

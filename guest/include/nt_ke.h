@@ -27,7 +27,7 @@ _Static_assert(sizeof(OBJECT_ATTRIBUTES) == 0x30 && offsetof(OBJECT_ATTRIBUTES, 
 /* The task priority in CR8, which is where x64 Windows keeps it and where drivers read it. */
 enum irql { PASSIVE_LEVEL = 0, APC_LEVEL = 1, DISPATCH_LEVEL = 2, CLOCK_LEVEL = 13, IPI_LEVEL = 14, HIGH_LEVEL = 15 };
 
-/* ---------------------------------------------------------------------------------- objects to wait for ---- */
+/* ----------------------------------------------------------------------------------------- objects to wait for ---- */
 
 /* DISPATCHER_HEADER.Type */
 typedef enum _KOBJECTS {
@@ -190,7 +190,7 @@ PSLIST_ENTRY NTAPI ExpInterlockedPushEntrySList(PSLIST_HEADER ListHead, PSLIST_E
 PSLIST_ENTRY NTAPI ExpInterlockedPopEntrySList(PSLIST_HEADER ListHead);
 PSLIST_ENTRY NTAPI ExpInterlockedFlushSList(PSLIST_HEADER ListHead);
 
-/* ----------------------------------------------------------------------------------- threads and processes ---- */
+/* --------------------------------------------------------------------------------------- threads and processes ---- */
 
 typedef struct _CLIENT_ID {
     HANDLE UniqueProcess;
@@ -208,7 +208,7 @@ typedef struct _WORK_QUEUE_ITEM {
 } WORK_QUEUE_ITEM, *PWORK_QUEUE_ITEM;
 _Static_assert(sizeof(WORK_QUEUE_ITEM) == 0x20, "as in Windows");
 
-/* ------------------------------------------------------------------------------------------------------ IRQL ---- */
+/* -------------------------------------------------------------------------------------------------------- IRQL ---- */
 
 KIRQL NTAPI KeGetCurrentIrql(VOID);
 KIRQL NTAPI KfRaiseIrql(KIRQL NewIrql);
@@ -216,7 +216,7 @@ VOID NTAPI KeLowerIrql(KIRQL NewIrql);
 KIRQL NTAPI KeAcquireSpinLockRaiseToDpc(PKSPIN_LOCK SpinLock);
 VOID NTAPI KeReleaseSpinLock(PKSPIN_LOCK SpinLock, KIRQL NewIrql);
 
-/* --------------------------------------------------------------------------------------- time, and waiting ---- */
+/* ------------------------------------------------------------------------------------------- time, and waiting ---- */
 
 VOID NTAPI KeQuerySystemTime(PLARGE_INTEGER CurrentTime);
 ULONGLONG NTAPI KeQueryInterruptTime(VOID);
@@ -240,7 +240,7 @@ PKTHREAD NTAPI KeGetCurrentThread(VOID);
 VOID NTAPI KeEnterCriticalRegion(VOID);
 VOID NTAPI KeLeaveCriticalRegion(VOID);
 
-/* -------------------------------------------------------------------------------------- objects, processes ---- */
+/* ------------------------------------------------------------------------------------------ objects, processes ---- */
 
 LONG_PTR NTAPI ObfReferenceObject(PVOID Object);
 LONG_PTR NTAPI ObfDereferenceObject(PVOID Object);

@@ -39,8 +39,7 @@ static BOOLEAN NTAPI MmIsNonPagedSystemAddressValid(PVOID VirtualAddress) {
 }
 NT_EXPORT(MmIsNonPagedSystemAddressValid);
 
-/* ------------------------------------------------------------------------------------- from physical to virtual ----
- */
+/* ---------------------------------------------------------------------------------- from physical to virtual ---- */
 
 /*
  * What an entry of the self map maps if it is one of a page table: the inverse of pt_entry. The entry of a higher level
@@ -68,8 +67,7 @@ static PVOID NTAPI MmGetVirtualForPhysical(PHYSICAL_ADDRESS PhysicalAddress) {
 }
 NT_EXPORT(MmGetVirtualForPhysical);
 
-/* ------------------------------------------------------------------------------------------------------- copies ----
- */
+/* ---------------------------------------------------------------------------------------------------- copies ---- */
 
 /* The frame behind the next byte; false where there is no RAM of the system's, or no mapping. */
 static bool find_source(MM_COPY_ADDRESS source, u64 offset, ULONG flags, u64 *ret) {

@@ -20,8 +20,7 @@ static PVOID hand_out(u64 base, u64 bytes, u64 pages) {
     return (PVOID)base;
 }
 
-/* --------------------------------------------------------------------------------------------------- contiguous ----
- */
+/* ------------------------------------------------------------------------------------------------ contiguous ---- */
 
 struct contiguous_request {
     SIZE_T bytes;
@@ -185,8 +184,7 @@ static VOID NTAPI MmFreeContiguousMemorySpecifyCache(PVOID BaseAddress, SIZE_T N
 }
 NT_EXPORT(MmFreeContiguousMemorySpecifyCache);
 
-/* --------------------------------------------------------------------------------------------------- non-cached ----
- */
+/* ------------------------------------------------------------------------------------------------ non-cached ---- */
 
 /* Frame by frame, wherever there is one. False: out of memory, nothing is mapped. */
 static bool map_singly(u64 base, u64 pages, struct mapping_kind kind) {

@@ -47,8 +47,7 @@ static void remember(const GENERAL_LOOKASIDE_POOL *list) {
         used++;
 }
 
-/* ------------------------------------------------------------------------------------------- what all kinds share --
- */
+/* -------------------------------------------------------------------------------------- what all kinds share ---- */
 
 static void verify_new(const GENERAL_LOOKASIDE_POOL *list, SIZE_T size, const void *caller) {
     if (lookaside_find((u64)list, 1))
@@ -129,8 +128,7 @@ static void delete(GENERAL_LOOKASIDE_POOL *list, const void *caller) {
     flush(list);
 }
 
-/* -------------------------------------------------------------------------------- nonpaged lists and paged lists ---
- */
+/* ---------------------------------------------------------------------------- nonpaged lists and paged lists ---- */
 
 static void initialize_simple(GENERAL_LOOKASIDE_POOL *list, PALLOCATE_FUNCTION allocate, PFREE_FUNCTION free,
                               POOL_TYPE type, SIZE_T size, ULONG tag, const void *caller) {
@@ -188,8 +186,7 @@ static VOID NTAPI ExFreeToPagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside, PV
 }
 NT_EXPORT(ExFreeToPagedLookasideList);
 
-/* -------------------------------------------------------------------------------------------------- lists of both --
- */
+/* --------------------------------------------------------------------------------------------- lists of both ---- */
 
 /* The bit of a POOL_TYPE that a flag of the list stands for. */
 static POOL_TYPE type_with_flags(POOL_TYPE type, ULONG flags) {

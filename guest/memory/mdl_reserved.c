@@ -51,8 +51,7 @@ static u64 first_used(u64 base, u64 page, u64 end) {
     return page;
 }
 
-/* ------------------------------------------------------------------------------------------------ reserve, free ----
- */
+/* --------------------------------------------------------------------------------------------- reserve, free ---- */
 
 /* The page tables are made now, because MmMapLockedPagesWithReservedMapping must not fail for want of memory. */
 static bool make_tables(u64 first, u64 pages) {

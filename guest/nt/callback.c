@@ -83,7 +83,7 @@ static NTSTATUS change(enum callback_kind kind, const void *routine, bool take_b
     return STATUS_SUCCESS;
 }
 
-/* ------------------------------------------------------------------------------- processes, threads, images ---- */
+/* ---------------------------------------------------------------------------------- processes, threads, images ---- */
 
 static NTSTATUS NTAPI PsSetCreateProcessNotifyRoutine(PVOID NotifyRoutine, BOOLEAN Remove) {
     return change(CALLBACK_PROCESS, NotifyRoutine, Remove);
@@ -115,7 +115,7 @@ static NTSTATUS NTAPI PsRemoveLoadImageNotifyRoutine(PVOID NotifyRoutine) {
 }
 NT_EXPORT(PsRemoveLoadImageNotifyRoutine);
 
-/* --------------------------------------------------------------------------------------- registry and objects ---- */
+/* ---------------------------------------------------------------------------------------- registry and objects ---- */
 
 static NTSTATUS NTAPI CmRegisterCallback(PVOID Function, PVOID Context, PLARGE_INTEGER Cookie) {
     struct callback *callback = add(CALLBACK_REGISTRY, Function, Context, NULL);
@@ -187,8 +187,7 @@ static USHORT NTAPI ObGetFilterVersion(VOID) {
 }
 NT_EXPORT(ObGetFilterVersion);
 
-/* -------------------------------------------------------------------------------------------------- the shutdown ----
- */
+/* ------------------------------------------------------------------------------------------------ the shutdown ---- */
 
 /* What is kept is the driver's function for it: it is never called, as the guest ends without one. */
 static NTSTATUS NTAPI IoRegisterShutdownNotification(PDEVICE_OBJECT DeviceObject) {
@@ -205,8 +204,7 @@ static VOID NTAPI IoUnregisterShutdownNotification(PDEVICE_OBJECT DeviceObject) 
 }
 NT_EXPORT(IoUnregisterShutdownNotification);
 
-/* ----------------------------------------------------------------------------------------------- callback objects ----
- */
+/* -------------------------------------------------------------------------------------------- callback objects ---- */
 
 typedef VOID(NTAPI *PCALLBACK_FUNCTION)(PVOID CallbackContext, PVOID Argument1, PVOID Argument2);
 

@@ -5,18 +5,19 @@
 #include "nt/rtl.h"
 #include "nt/shared_data.h"
 
-/* A tick of Windows' clock: 15.625 ms. */
-enum { TICK = 156250 };
-
 u64 clock_due(LARGE_INTEGER due) {
     if (due.QuadPart < 0)
         return clock_now() - (u64)due.QuadPart;
     return (u64)due.QuadPart > CLOCK_BOOT_DATE ? (u64)due.QuadPart - CLOCK_BOOT_DATE : 0;
 }
 
+/* The clock may interrupt anybody, and must not be overtaken by an older time. */
 void clock_publish(void) {
+    u64 rflags = read_rflags();
+    cli();
     u64 now = clock_now();
-    shared_data_set_time(now, clock_to_system(now), now / TICK);
+    shared_data_set_time(now, clock_to_system(now), now / CLOCK_TICK);
+    write_rflags(rflags);
 }
 
 VOID NTAPI KeQuerySystemTime(PLARGE_INTEGER CurrentTime) {
@@ -38,18 +39,18 @@ static ULONGLONG NTAPI KeQueryInterruptTimePrecise(PULONG64 QpcTimeStamp) {
 NT_EXPORT(KeQueryInterruptTimePrecise);
 
 static VOID NTAPI KeQueryTickCount(PLARGE_INTEGER TickCount) {
-    TickCount->QuadPart = (LONGLONG)(clock_now() / TICK);
+    TickCount->QuadPart = (LONGLONG)(clock_now() / CLOCK_TICK);
 }
 NT_EXPORT(KeQueryTickCount);
 
 static ULONG NTAPI KeQueryTimeIncrement(VOID) {
-    return TICK;
+    return CLOCK_TICK;
 }
 NT_EXPORT(KeQueryTimeIncrement);
 
 static ULONG NTAPI ExSetTimerResolution(ULONG DesiredTime, BOOLEAN SetResolution) {
     (void)DesiredTime, (void)SetResolution; /* ours is that of the CPU's counter anyway */
-    return TICK;
+    return CLOCK_TICK;
 }
 NT_EXPORT(ExSetTimerResolution);
 
@@ -67,8 +68,7 @@ VOID NTAPI KeStallExecutionProcessor(ULONG MicroSeconds) {
 }
 NT_EXPORT(KeStallExecutionProcessor);
 
-/* ---------------------------------------------------------------------------------------------------- the calendar
- * ---- */
+/* ------------------------------------------------------------------------------------------------ the calendar ---- */
 
 typedef struct _TIME_FIELDS {
     CSHORT Year, Month, Day, Hour, Minute, Second, Milliseconds, Weekday;

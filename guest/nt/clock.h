@@ -16,5 +16,5 @@ static inline u64 clock_to_system(u64 interrupt_time) {
 /* When something is due, in interrupt time: negative is so long from now, positive is a system time. */
 u64 clock_due(LARGE_INTEGER due);
 
-/* Writes the time to KUSER_SHARED_DATA, where macros of wdm.h read it: whenever a thread gets to run. */
+/* Writes the time to KUSER_SHARED_DATA, where macros of wdm.h read it: at each tick, and when a driver is called. */
 void clock_publish(void);

@@ -6,8 +6,7 @@
 #include "nt/format.h"
 #include "nt/rtl.h"
 
-/* ------------------------------------------------------------------------------------------------------- memory ----
- */
+/* ------------------------------------------------------------------------------------------------------ memory ---- */
 
 static PVOID NTAPI crt_memcpy(PVOID destination, const VOID *source, SIZE_T size) {
     return memmove(destination, source, size); /* on 64-bit Windows one and the same function */
@@ -124,8 +123,7 @@ static WCHAR NTAPI crt_towlower(WCHAR character) {
 }
 NT_EXPORT_AS("towlower", crt_towlower);
 
-/* ------------------------------------------------------------------------------------------------ strings, narrow ----
- */
+/* --------------------------------------------------------------------------------------------- strings, narrow ---- */
 
 static SIZE_T NTAPI crt_strnlen(PCSTR string, SIZE_T limit) {
     SIZE_T length = 0;
@@ -297,8 +295,7 @@ static int NTAPI crt_strncat_s(PSTR destination, SIZE_T room, PCSTR source, SIZE
 }
 NT_EXPORT_AS("strncat_s", crt_strncat_s);
 
-/* -------------------------------------------------------------------------------------------------- strings, wide ----
- */
+/* ----------------------------------------------------------------------------------------------- strings, wide ---- */
 
 static SIZE_T NTAPI crt_wcsnlen(PCWSTR string, SIZE_T limit) {
     SIZE_T length = 0;
@@ -510,8 +507,7 @@ static PSTR NTAPI crt_strtok_s(PSTR string, PCSTR delimiters, PSTR *context) {
 }
 NT_EXPORT_AS("strtok_s", crt_strtok_s);
 
-/* ------------------------------------------------------------------------------------------------------- numbers ----
- */
+/* ----------------------------------------------------------------------------------------------------- numbers ---- */
 
 static u32 digit_of(int character) {
     return crt_isdigit(character)                         ? (u32)(character - '0')
@@ -651,8 +647,7 @@ static VOID NTAPI crt_srand(u32 seed) {
 }
 NT_EXPORT_AS("srand", crt_srand);
 
-/* -------------------------------------------------------------------------------------------- sorting, searching ----
- */
+/* ------------------------------------------------------------------------------------------ sorting, searching ---- */
 
 typedef int(NTAPI *compare_function)(const VOID *left, const VOID *right);
 
@@ -704,19 +699,19 @@ static PVOID NTAPI crt_bsearch(const VOID *key, const VOID *base, SIZE_T count, 
 }
 NT_EXPORT_AS("bsearch", crt_bsearch);
 
-/* ------------------------------------------------------------------------------------------------------- the stack
- * ---- */
+/* --------------------------------------------------------------------------------------------------- the stack ---- */
 
 /*
  * Compilers call this before they take more than a page of stack, with the size in RAX, to touch each page in turn. All
  * pages of a kernel stack are there already, and no register may change but R10 and R11.
  */
-__asm__(".text\n"
-        ".globl crt_chkstk\n"
-        "crt_chkstk:\n"
-        "    .cfi_startproc\n"
-        "    ret\n"
-        "    .cfi_endproc\n");
+__asm__(
+    ".text\n"
+    ".globl crt_chkstk\n"
+    "crt_chkstk:\n"
+    "    .cfi_startproc\n"
+    "    ret\n"
+    "    .cfi_endproc\n");
 VOID NTAPI crt_chkstk(VOID);
 NT_EXPORT_AS("__chkstk", crt_chkstk);
 NT_EXPORT_AS("___chkstk_ms", crt_chkstk);

@@ -8,8 +8,7 @@
 #include "nt/rtl.h"
 #include "nt/timer.h"
 
-/* ------------------------------------------------------------------------------------------------------ devices ----
- */
+/* ----------------------------------------------------------------------------------------------------- devices ---- */
 
 static void finish_device(void *object) {
     PDEVICE_OBJECT device = object;
@@ -121,8 +120,7 @@ static NTSTATUS NTAPI IoEnumerateDeviceObjectList(PDRIVER_OBJECT DriverObject, P
 }
 NT_EXPORT(IoEnumerateDeviceObjectList);
 
-/* ------------------------------------------------------------------------------------------------------- stacks ----
- */
+/* ------------------------------------------------------------------------------------------------------ stacks ---- */
 
 PDEVICE_OBJECT NTAPI IoGetAttachedDevice(PDEVICE_OBJECT DeviceObject) {
     while (DeviceObject->AttachedDevice)
@@ -181,8 +179,7 @@ static VOID NTAPI IoDetachDevice(PDEVICE_OBJECT TargetDevice) {
 }
 NT_EXPORT(IoDetachDevice);
 
-/* -------------------------------------------------------------------------------------------------------- files ----
- */
+/* ------------------------------------------------------------------------------------------------------- files ---- */
 
 OBJECT_TYPE object_file_type = {"File", POOL_TAG('F', 'i', 'l', 'e'), file_finish, file_handles_closed};
 
@@ -235,8 +232,7 @@ static NTSTATUS NTAPI IoAttachDevice(PDEVICE_OBJECT SourceDevice, PUNICODE_STRIN
 }
 NT_EXPORT(IoAttachDevice);
 
-/* ----------------------------------------------------------------------------------------------- symbolic links ----
- */
+/* ---------------------------------------------------------------------------------------------- symbolic links ---- */
 
 NTSTATUS NTAPI IoCreateSymbolicLink(PUNICODE_STRING SymbolicLinkName, PUNICODE_STRING DeviceName) {
     struct symbolic_link *link = object_create(&object_link_type, sizeof(*link));

@@ -1,5 +1,6 @@
 #include "nt/driver.h"
 
+#include "cpu/clock.h"
 #include "cpu/context.h"
 #include "cpu/instructions.h"
 #include "cpu/trap.h"
@@ -58,7 +59,7 @@ const void *driver_memory(const struct lab_driver *driver, u32 rva, u64 size) {
 
 /* ----------------------------------------------------------------------------------------------------- calling ---- */
 
-enum { RFLAGS_AC = 1 << 18 };
+enum { RFLAGS_IF = 1 << 9, RFLAGS_AC = 1 << 18 };
 
 u64 driver_allow_user_access(void) {
     u64 rflags = read_rflags();
@@ -73,7 +74,9 @@ void driver_restore_user_access(u64 rflags) {
 u64 driver_call(const void *function, u64 argument1, u64 argument2, u64 argument3, u64 argument4) {
     const u64 arguments[LAB_ARGUMENTS] = {argument1, argument2, argument3, argument4};
     clock_publish();
+    clock_start_tick();
     u64 rflags = driver_allow_user_access();
+    write_rflags(read_rflags() | RFLAGS_IF);
     u64 result = trap_call(function, arguments);
     driver_restore_user_access(rflags);
     if (irql_current() < DISPATCH_LEVEL)
@@ -81,8 +84,7 @@ u64 driver_call(const void *function, u64 argument1, u64 argument2, u64 argument
     return result;
 }
 
-/* --------------------------------------------------------------------------------------------------- the memory ----
- */
+/* -------------------------------------------------------------------------------------------------- the memory ---- */
 
 /* A free slot, or that of the driver that has been gone the longest. */
 static struct lab_driver *take_slot(void) {

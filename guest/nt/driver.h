@@ -75,8 +75,7 @@ u64 driver_call(const void *function, u64 argument1, u64 argument2, u64 argument
 u64 driver_allow_user_access(void);
 void driver_restore_user_access(u64 rflags);
 
-/* ------------------------------------------------------------------------------------------- loading, unloading ----
- */
+/* ------------------------------------------------------------------------------------------ loading, unloading ---- */
 
 /* A slot with memory for an image, all of it read-write; NULL when one of them has run out. */
 struct lab_driver *driver_reserve(const char *name, u64 size);

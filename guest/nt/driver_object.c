@@ -67,8 +67,7 @@ static void finish_driver(void *object) {
 
 OBJECT_TYPE object_driver_type = {"Driver", POOL_TAG('D', 'r', 'i', 'v'), finish_driver, NULL};
 
-/* --------------------------------------------------------------------------------------------------- the record ----
- */
+/* -------------------------------------------------------------------------------------------------- the record ---- */
 
 /* prefix, name, suffix: ASCII, and short enough for any of the buffers. */
 static UNICODE_STRING compose(WCHAR *buffer, const char *prefix, const char *name, const char *suffix) {
@@ -148,8 +147,7 @@ static NTSTATUS make_object(struct lab_driver *driver) {
     return STATUS_SUCCESS;
 }
 
-/* ------------------------------------------------------------------------------------------------ its beginning ----
- */
+/* ----------------------------------------------------------------------------------------------- its beginning ---- */
 
 /* As the system thread does that loads and unloads drivers: it must come back at PASSIVE_LEVEL, with APCs enabled. */
 static u64 call_as_worker(const void *function, u64 argument1, u64 argument2) {
@@ -193,8 +191,7 @@ NTSTATUS driver_start(struct lab_driver *driver) {
     return driver->status;
 }
 
-/* ------------------------------------------------------------------------------------------------------ its end ----
- */
+/* ----------------------------------------------------------------------------------------------------- its end ---- */
 
 static void count_leftovers(struct lab_driver *driver) {
     u64 base = driver->base, size = driver->size;
@@ -240,8 +237,7 @@ NTSTATUS driver_stop(struct lab_driver *driver) {
     return STATUS_SUCCESS;
 }
 
-/* --------------------------------------------------------------------------------------------------- extensions ----
- */
+/* -------------------------------------------------------------------------------------------------- extensions ---- */
 
 /* A list in the driver's extension, by an address that the driver chooses. */
 struct client_extension {

@@ -7,7 +7,7 @@
 #include "nt/thread.h"
 #include "nt/unwind.h"
 
-/* ------------------------------------------------------------------------------------------- calling handlers ---- */
+/* -------------------------------------------------------------------------------------------- calling handlers ---- */
 
 /*
  * A call of a driver's handler that has not returned. If an exception is raised in it, the walk over the stack comes by
@@ -175,8 +175,7 @@ static VOID NTAPI _local_unwind(PVOID frame, PVOID target) {
 }
 NT_EXPORT(_local_unwind);
 
-/* ---------------------------------------------------------------------------------------------------- unhandled ----
- */
+/* --------------------------------------------------------------------------------------------------- unhandled ---- */
 
 _Noreturn void exception_unhandled(const EXCEPTION_RECORD *record, const CONTEXT *context,
                                    const struct lab_registers *trap) {
@@ -187,8 +186,7 @@ _Noreturn void exception_unhandled(const EXCEPTION_RECORD *record, const CONTEXT
     bugcheck_for_exception(record, context, trap);
 }
 
-/* ------------------------------------------------------------------------------------------------- raised by call ----
- */
+/* ---------------------------------------------------------------------------------------------- raised by call ---- */
 
 /* Raised where the driver called us, whichever of our functions found the reason. */
 VOID NTAPI RtlRaiseException(PEXCEPTION_RECORD ExceptionRecord) {

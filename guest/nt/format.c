@@ -416,8 +416,7 @@ size_t nt_format_ms(char *buffer, size_t size, const char *format, __builtin_ms_
     return format_for_log(buffer, size, format, &arguments);
 }
 
-/* ------------------------------------------------------------------------------------- the run-time library's own ----
- */
+/* ---------------------------------------------------------------------------------- the run-time library's own ---- */
 
 static int finish(struct output *output) {
     if (output->length < output->size)

@@ -5,8 +5,7 @@
 #include "nt/irql.h"
 #include "nt/list.h"
 
-/* ------------------------------------------------------------------------------------------------ lists and counters
- * ---- */
+/* ------------------------------------------------------------------------------------------ lists and counters ---- */
 
 static PLIST_ENTRY or_null(PLIST_ENTRY head, PLIST_ENTRY entry) {
     return entry == head ? NULL : entry;
@@ -73,7 +72,7 @@ static ULONG NTAPI ExInterlockedAddUlong(PULONG Addend, ULONG Increment, PKSPIN_
 }
 NT_EXPORT(ExInterlockedAddUlong);
 
-/* ---------------------------------------------------------------------------------------------------- S-lists ---- */
+/* ----------------------------------------------------------------------------------------------------- S-lists ---- */
 
 /* DepthAndSequence: the depth in the low 16 bits, above it a number that each change counts up. */
 enum { DEPTH_MASK = 0xffff, SEQUENCE_ONE = 1 << 16, HEADER_16_BYTES = 1 };

@@ -31,8 +31,7 @@ PIO_STACK_LOCATION irp_next_location(PIRP irp) {
     return irp->Tail.Overlay.CurrentStackLocation - 1;
 }
 
-/* ------------------------------------------------------------------------------------------------ making, freeing ----
- */
+/* --------------------------------------------------------------------------------------------- making, freeing ---- */
 
 static VOID NTAPI IoInitializeIrp(PIRP Irp, USHORT PacketSize, CCHAR StackSize) {
     memset(Irp, 0, PacketSize);
@@ -96,8 +95,7 @@ static PIRP NTAPI IoMakeAssociatedIrp(PIRP Irp, CCHAR StackSize) {
 }
 NT_EXPORT(IoMakeAssociatedIrp);
 
-/* ------------------------------------------------------------------------------------------------------- downwards
- * ---- */
+/* --------------------------------------------------------------------------------------------------- downwards ---- */
 
 NTSTATUS NTAPI IofCallDriver(PDEVICE_OBJECT DeviceObject, PIRP Irp) {
     if (Irp->Type != IO_TYPE_IRP || --Irp->CurrentLocation <= 0)
@@ -144,8 +142,7 @@ static NTSTATUS NTAPI IoSetCompletionRoutineEx(PDEVICE_OBJECT DeviceObject, PIRP
 }
 NT_EXPORT(IoSetCompletionRoutineEx);
 
-/* --------------------------------------------------------------------------------------------------------- upwards
- * ---- */
+/* ----------------------------------------------------------------------------------------------------- upwards ---- */
 
 static bool wants_completion(PIRP irp, UCHAR control) {
     if (irp->Cancel && control & SL_INVOKE_ON_CANCEL)
@@ -230,8 +227,7 @@ VOID NTAPI IofCompleteRequest(PIRP Irp, CCHAR PriorityBoost) {
 NT_EXPORT(IofCompleteRequest);
 NT_EXPORT_AS("IoCompleteRequest", IofCompleteRequest);
 
-/* ------------------------------------------------------------------------------------------------------- cancelling
- * ---- */
+/* -------------------------------------------------------------------------------------------------- cancelling ---- */
 
 static KSPIN_LOCK cancel_lock;
 
@@ -267,8 +263,7 @@ BOOLEAN NTAPI IoCancelIrp(PIRP Irp) {
 }
 NT_EXPORT(IoCancelIrp);
 
-/* ------------------------------------------------------------------------------------------ requests for drivers ----
- */
+/* ---------------------------------------------------------------------------------------- requests for drivers ---- */
 
 /* A buffer of its own for buffered transfers; the input is copied now, the output at completion. */
 static bool irp_set_system_buffer(PIRP irp, const void *input, u64 input_size, u64 size, bool output) {
@@ -388,8 +383,7 @@ static PIRP NTAPI IoBuildSynchronousFsdRequest(ULONG MajorFunction, PDEVICE_OBJE
 }
 NT_EXPORT(IoBuildSynchronousFsdRequest);
 
-/* ------------------------------------------------------------------------------------------------- who asked for it
- * ---- */
+/* -------------------------------------------------------------------------------------------- who asked for it ---- */
 
 static PEPROCESS NTAPI IoGetRequestorProcess(PIRP Irp) {
     return Irp->Tail.Overlay.Thread ? PsInitialSystemProcess : NULL;

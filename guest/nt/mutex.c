@@ -6,8 +6,7 @@
 #include "nt/irql.h"
 #include "nt/thread.h"
 
-/* ------------------------------------------------------------------------------------------------------- regions ----
- */
+/* ----------------------------------------------------------------------------------------------------- regions ---- */
 
 VOID NTAPI KeEnterCriticalRegion(VOID) {
     thread_current()->apcs_disabled++;
@@ -36,8 +35,7 @@ static BOOLEAN NTAPI KeAreAllApcsDisabled(VOID) {
 }
 NT_EXPORT(KeAreAllApcsDisabled);
 
-/* -------------------------------------------------------------------------------------------------- fast mutexes ----
- */
+/* ------------------------------------------------------------------------------------------------ fast mutexes ---- */
 
 static VOID NTAPI ExInitializeFastMutex(PFAST_MUTEX Mutex) {
     *Mutex = (FAST_MUTEX){.Count = 1};
@@ -110,8 +108,7 @@ static BOOLEAN NTAPI KeTryToAcquireGuardedMutex(PKGUARDED_MUTEX Mutex) {
 }
 NT_EXPORT(KeTryToAcquireGuardedMutex);
 
-/* ---------------------------------------------------------------------------------------------------- push locks ----
- */
+/* -------------------------------------------------------------------------------------------------- push locks ---- */
 
 /* Bit 0 as on Windows: held exclusively. Above it our own: how many share it. Waiting is trying again in turn. */
 enum { PUSH_EXCLUSIVE = 1, PUSH_SHARE = 2 };
@@ -168,8 +165,7 @@ NT_EXPORT(ExReleasePushLockEx);
 NT_EXPORT_AS("ExReleasePushLockExclusiveEx", ExReleasePushLockEx);
 NT_EXPORT_AS("ExReleasePushLockSharedEx", ExReleasePushLockEx);
 
-/* ----------------------------------------------------------------------------------------------------- run-down ----
- */
+/* ---------------------------------------------------------------------------------------------------- run-down ---- */
 
 /* Bit 0: running down. Above it how many are protected. */
 enum { RUNDOWN_ACTIVE = 1, RUNDOWN_REFERENCE = 2 };
@@ -215,8 +211,7 @@ static VOID NTAPI ExWaitForRundownProtectionRelease(PULONG_PTR RunRef) {
 }
 NT_EXPORT(ExWaitForRundownProtectionRelease);
 
-/* --------------------------------------------------------------------------------------------------- remove locks ----
- */
+/* ------------------------------------------------------------------------------------------------ remove locks ---- */
 
 typedef struct _IO_REMOVE_LOCK {
     BOOLEAN Removed;

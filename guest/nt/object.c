@@ -9,8 +9,7 @@ static OBJECT_HEADER *header_of(const void *object) {
     return (OBJECT_HEADER *)object - 1;
 }
 
-/* ------------------------------------------------------------------------------------------------------ lifetime ----
- */
+/* ---------------------------------------------------------------------------------------------------- lifetime ---- */
 
 /* By TypeIndex; 0 and 1 are not used, as on Windows. */
 static POBJECT_TYPE const types[] = {
@@ -90,8 +89,7 @@ static POBJECT_TYPE NTAPI ObGetObjectType(PVOID Object) {
 }
 NT_EXPORT(ObGetObjectType);
 
-/* ---------------------------------------------------------------------------------------------------------- names ----
- */
+/* ------------------------------------------------------------------------------------------------------- names ---- */
 
 struct name {
     LIST_ENTRY entry;
@@ -215,8 +213,7 @@ static NTSTATUS NTAPI ObQueryNameString(PVOID Object, POBJECT_NAME_INFORMATION O
 }
 NT_EXPORT(ObQueryNameString);
 
-/* -------------------------------------------------------------------------------------------------------- handles ----
- */
+/* ----------------------------------------------------------------------------------------------------- handles ---- */
 
 /* Kernel handles are multiples of four with the upper half of the word set. */
 enum { HANDLES = 256 };
@@ -336,8 +333,7 @@ static NTSTATUS NTAPI ObReferenceObjectByName(PUNICODE_STRING ObjectPath, ULONG 
 }
 NT_EXPORT(ObReferenceObjectByName);
 
-/* ---------------------------------------------------------------------------------------------------------- types ----
- */
+/* ------------------------------------------------------------------------------------------------------- types ---- */
 
 static void finish_link(void *object) {
     struct symbolic_link *link = object;

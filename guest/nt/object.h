@@ -36,8 +36,7 @@ void *object_create(POBJECT_TYPE type, u64 size);
 void object_initialize(OBJECT_HEADER *header, POBJECT_TYPE type); /* of memory that is never given back */
 POBJECT_TYPE object_type(const void *object);
 
-/* ---------------------------------------------------------------------------------------------------------- names ----
- */
+/* ------------------------------------------------------------------------------------------------------- names ---- */
 
 /*
  * Names are whole paths; case does not matter. \DosDevices and \?? are one directory, as on Windows. A name holds a
@@ -59,8 +58,7 @@ struct symbolic_link {
     u64 creator;
 };
 
-/* -------------------------------------------------------------------------------------------------------- handles ----
- */
+/* ----------------------------------------------------------------------------------------------------- handles ---- */
 
 NTSTATUS handle_create(void *object, HANDLE *ret);
 void *handle_object(HANDLE handle);      /* NULL when it is none */

@@ -107,8 +107,7 @@ static CCHAR NTAPI ExGetPreviousMode(VOID) {
 }
 NT_EXPORT(ExGetPreviousMode);
 
-/* ------------------------------------------------------------------------------------------------------ attaching ----
- */
+/* --------------------------------------------------------------------------------------------------- attaching ---- */
 
 typedef struct _KAPC_STATE {
     LIST_ENTRY ApcListHead[2];

@@ -94,8 +94,7 @@ static NTSTATUS send(PFILE_OBJECT file, PIRP irp, IO_STATUS_BLOCK *ret) {
     return ret->Status;
 }
 
-/* ---------------------------------------------------------------------------------------------------- the requests
- * ---- */
+/* ------------------------------------------------------------------------------------------------ the requests ---- */
 
 /* The device of a path, and what follows behind its name: "\Device\Name\more". */
 static PDEVICE_OBJECT find_device(PCUNICODE_STRING path, UNICODE_STRING *ret_rest) {

@@ -8,8 +8,7 @@
 
 enum { STRING_TAG = POOL_TAG('S', 't', 'r', 'g'), LONGEST_STRING = 0xfffe };
 
-/* ------------------------------------------------------------------------------------------------------- letters ----
- */
+/* ----------------------------------------------------------------------------------------------------- letters ---- */
 
 WCHAR NTAPI RtlUpcaseUnicodeChar(WCHAR SourceCharacter) {
     WCHAR c = SourceCharacter;
@@ -39,8 +38,7 @@ static WCHAR folded(WCHAR character, bool fold) {
     return fold ? RtlUpcaseUnicodeChar(character) : character;
 }
 
-/* ----------------------------------------------------------------------------------------------------- comparing ----
- */
+/* --------------------------------------------------------------------------------------------------- comparing ---- */
 
 static LONG NTAPI RtlCompareUnicodeString(PCUNICODE_STRING String1, PCUNICODE_STRING String2, BOOLEAN CaseInSensitive) {
     for (u64 i = 0; i < characters(String1) && i < characters(String2); i++) {
@@ -177,8 +175,7 @@ NT_EXPORT(RtlInitUnicodeStringEx);
 
 NT_EXPORT_AS("RtlInitString", RtlInitAnsiString);
 
-/* ---------------------------------------------------------------------------------------------------- allocating ----
- */
+/* -------------------------------------------------------------------------------------------------- allocating ---- */
 
 static PVOID allocate(u64 size) {
     return pool_allocate(PagedPool, size, STRING_TAG);
@@ -229,8 +226,7 @@ static NTSTATUS NTAPI RtlDuplicateUnicodeString(ULONG Flags, PCUNICODE_STRING St
 }
 NT_EXPORT(RtlDuplicateUnicodeString);
 
-/* --------------------------------------------------------------------------------------------------- converting ----
- */
+/* -------------------------------------------------------------------------------------------------- converting ---- */
 
 static NTSTATUS convert_case(PUNICODE_STRING to, PCUNICODE_STRING from, bool allocated, bool up) {
     if (allocated)
@@ -359,8 +355,7 @@ static NTSTATUS NTAPI RtlUnicodeToMultiByteSize(PULONG BytesInMultiByteString, P
 }
 NT_EXPORT(RtlUnicodeToMultiByteSize);
 
-/* ------------------------------------------------------------------------------------------------------- numbers ----
- */
+/* ----------------------------------------------------------------------------------------------------- numbers ---- */
 
 /* Base 0 is 10 when writing, and whatever 0x, 0o or 0b say when reading. */
 static bool is_base(ULONG base) {
@@ -448,8 +443,7 @@ static NTSTATUS NTAPI RtlCharToInteger(PCSTR String, ULONG Base, PULONG Value) {
 }
 NT_EXPORT(RtlCharToInteger);
 
-/* --------------------------------------------------------------------------------------------------------- GUIDs ----
- */
+/* ------------------------------------------------------------------------------------------------------- GUIDs ---- */
 
 typedef struct _GUID {
     ULONG Data1;

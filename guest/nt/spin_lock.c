@@ -66,8 +66,7 @@ static BOOLEAN NTAPI KeTestSpinLock(PKSPIN_LOCK SpinLock) {
 }
 NT_EXPORT(KeTestSpinLock);
 
-/* ------------------------------------------------------------------------------------------------ in stack queues ----
- */
+/* --------------------------------------------------------------------------------------------- in stack queues ---- */
 
 /* The queue would matter to a second processor. */
 static VOID NTAPI KeAcquireInStackQueuedSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock, PKLOCK_QUEUE_HANDLE LockHandle) {
@@ -92,8 +91,7 @@ static VOID NTAPI KeReleaseInStackQueuedSpinLock(PKLOCK_QUEUE_HANDLE LockHandle)
 }
 NT_EXPORT(KeReleaseInStackQueuedSpinLock);
 
-/* ----------------------------------------------------------------------------------------- readers and one writer ----
- */
+/* -------------------------------------------------------------------------------------- readers and one writer ---- */
 
 /* EX_SPIN_LOCK: how many readers hold it, or the writer's bit. */
 enum { WRITER = (int)0x80000000 };

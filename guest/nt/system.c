@@ -12,8 +12,7 @@
 /* Windows 7 with its service pack. */
 enum { VERSION_MAJOR = 6, VERSION_MINOR = 1, VERSION_BUILD = 7601, PLATFORM_NT = 2, PRODUCT_WORKSTATION = 1 };
 
-/* ------------------------------------------------------------------------------------------------------- version ----
- */
+/* ----------------------------------------------------------------------------------------------------- version ---- */
 
 typedef struct _OSVERSIONINFOEXW {
     ULONG dwOSVersionInfoSize, dwMajorVersion, dwMinorVersion, dwBuildNumber, dwPlatformId;
@@ -70,8 +69,7 @@ NT_EXPORT_DATA(NtBuildNumber);
 static ULONG InitSafeBootMode;
 NT_EXPORT_DATA(InitSafeBootMode);
 
-/* -------------------------------------------------------------------------------------------------------- limits ----
- */
+/* ------------------------------------------------------------------------------------------------------ limits ---- */
 
 static PVOID MmHighestUserAddress = (PVOID)HIGHEST_USER_ADDRESS;
 NT_EXPORT_DATA(MmHighestUserAddress);
@@ -106,8 +104,7 @@ static VOID NTAPI ProbeForWrite(PVOID Address, SIZE_T Length, ULONG Alignment) {
 }
 NT_EXPORT(ProbeForWrite);
 
-/* ------------------------------------------------------------------------------------------------------- exports ----
- */
+/* ----------------------------------------------------------------------------------------------------- exports ---- */
 
 static bool same_name(const char *name, PCUNICODE_STRING wanted) {
     u64 length = wanted->Length / sizeof(WCHAR);
@@ -136,8 +133,7 @@ NT_EXPORT_AS("MmUnlockPagableImageSection", MmLockPagableDataSection);
 NT_EXPORT_AS("MmPageEntireDriver", MmLockPagableDataSection);
 NT_EXPORT_AS("MmResetDriverPaging", MmLockPagableDataSection);
 
-/* ------------------------------------------------------------------------------------------------------ debugging ----
- */
+/* --------------------------------------------------------------------------------------------------- debugging ---- */
 
 static BOOLEAN KdDebuggerEnabled = FALSE;
 NT_EXPORT_DATA(KdDebuggerEnabled);
@@ -221,8 +217,7 @@ static LONG NTAPI ExSystemExceptionFilter(VOID) {
 }
 NT_EXPORT(ExSystemExceptionFilter);
 
-/* ------------------------------------------------------------------------------------------------ numbers and bytes
- * ---- */
+/* ------------------------------------------------------------------------------------------- numbers and bytes ---- */
 
 /* Not Windows' numbers; as on Windows they follow from the seed, which changes. */
 static ULONG NTAPI RtlRandomEx(PULONG Seed) {

@@ -6,6 +6,7 @@
 #include "memory/pool.h"
 #include "memory/system_pages.h"
 #include "memory/system_ptes.h"
+#include "nt/clock.h"
 #include "nt/driver.h"
 #include "nt/irql.h"
 #include "nt/list.h"
@@ -37,8 +38,7 @@ enum { NUMBER_STEP = 4 };
 
 void thread_switch_stack(PVOID *ret_stack, PVOID stack);
 
-/* ----------------------------------------------------------------------------------------------- being and not being
- * ---- */
+/* ----------------------------------------------------------------------------------------- being and not being ---- */
 
 static void initialize(PKTHREAD thread, u64 stack_limit) {
     thread->Header = (DISPATCHER_HEADER){.Type = ThreadObject, .Size = KTHREAD_SIZE / 4};
@@ -78,8 +78,7 @@ static void finish_thread(void *object) {
 
 OBJECT_TYPE object_thread_type = {"Thread", POOL_TAG('T', 'h', 'r', 'e'), finish_thread, NULL};
 
-/* ------------------------------------------------------------------------------------------------------ taking turns
- * ---- */
+/* ------------------------------------------------------------------------------------------------ taking turns ---- */
 
 void thread_make_ready(PKTHREAD thread) {
     thread->state = THREAD_READY;
@@ -95,11 +94,17 @@ static void bury(void) {
     }
 }
 
-/* SSE registers, IRQL and the guard belong to the thread; the IRQL is below DISPATCH_LEVEL, or it could not wait. */
+/*
+ * SSE registers, flags, IRQL and the guard belong to the thread; the IRQL is below DISPATCH_LEVEL, or it could not
+ * wait. Another thread than the first is on its way to a driver's code.
+ */
 static void switch_to(PKTHREAD next) {
     PKTHREAD self = thread_current();
     if (next == self)
         return;
+    u64 rflags = read_rflags();
+    if (next != &first.thread)
+        clock_start_tick();
     context_save_floating(&self->floating);
     self->irql = irql_current();
     self->guard = trap_set_guard(next->guard);
@@ -107,13 +112,14 @@ static void switch_to(PKTHREAD next) {
     thread_switch_stack(&self->KernelStack, next->KernelStack);
     context_load_floating(&self->floating);
     write_cr8(self->irql);
+    write_rflags(rflags);
     bury();
 }
 
 /* The next that is ready, having waited for timers if none is; NULL when nothing will ever happen again. */
 static PKTHREAD next_thread(void) {
     while (IsListEmpty(&ready)) {
-        if (timers_next() == TIMERS_NONE)
+        if (timers_next() == CLOCK_NEVER)
             return NULL;
         timers_expire();
     }
@@ -145,8 +151,19 @@ bool thread_run_others(void) {
     return true;
 }
 
-/* ---------------------------------------------------------------------------------------------------- beginning,
- * ending ---- */
+/* Whoever is interrupted in a driver gives way to timers that are due, with their DPCs, and to the next thread. */
+void thread_clock_interrupt(u64 rip) {
+    clock_acknowledge();
+    clock_publish();
+    if (!driver_at(rip) || irql_current() >= DISPATCH_LEVEL)
+        return;
+    XSAVE_FORMAT floating;
+    context_save_floating(&floating);
+    thread_run_others();
+    context_load_floating(&floating);
+}
+
+/* ------------------------------------------------------------------------------------------- beginning, ending ---- */
 
 _Noreturn static void end(NTSTATUS status) {
     PKTHREAD self = thread_current();
@@ -220,8 +237,7 @@ u32 thread_count_in(u64 base, u64 size) {
     return count;
 }
 
-/* --------------------------------------------------------------------------------------------------- Windows' calls
- * ---- */
+/* ---------------------------------------------------------------------------------------------- Windows' calls ---- */
 
 /* The thread starts when its creator first waits or returns. A handle that is never closed keeps its record. */
 static NTSTATUS NTAPI PsCreateSystemThread(PHANDLE ThreadHandle, ULONG DesiredAccess,

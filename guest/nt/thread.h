@@ -71,3 +71,6 @@ void thread_wait(PVOID object);
 
 /* Lets every thread run that is ready or becomes so, and timers expire that are due. False: there was nothing to do. */
 bool thread_run_others(void);
+
+/* The clock's interrupt, which has come while the code at `rip` ran. */
+void thread_clock_interrupt(u64 rip);

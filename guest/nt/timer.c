@@ -44,7 +44,7 @@ void timer_set(PKTIMER timer, u64 due, ULONG period, PKDPC dpc) {
 }
 
 u64 timers_next(void) {
-    return IsListEmpty(&set_timers) ? TIMERS_NONE : timer_of(set_timers.Flink)->DueTime;
+    return IsListEmpty(&set_timers) ? CLOCK_NEVER : timer_of(set_timers.Flink)->DueTime;
 }
 
 static void expire(PKTIMER timer) {
@@ -63,7 +63,7 @@ static void expire(PKTIMER timer) {
 
 /* As of now and no later: a timer whose DPC takes longer than its period must not keep all others waiting. */
 void timers_expire(void) {
-    if (timers_next() == TIMERS_NONE)
+    if (timers_next() == CLOCK_NEVER)
         return;
     u64 now = clock_now();
     while (timers_next() <= now)
@@ -80,8 +80,7 @@ u32 timer_count_in(u64 base, u64 size) {
     return count;
 }
 
-/* --------------------------------------------------------------------------------------------------- Windows' calls
- * ---- */
+/* ---------------------------------------------------------------------------------------------- Windows' calls ---- */
 
 static VOID NTAPI KeInitializeTimerEx(PKTIMER Timer, TIMER_TYPE Type) {
     timer_initialize(Timer, Type);
@@ -122,8 +121,7 @@ static BOOLEAN NTAPI KeReadStateTimer(PKTIMER Timer) {
 }
 NT_EXPORT(KeReadStateTimer);
 
-/* ----------------------------------------------------------------------------------------------- a device's timer ----
- */
+/* -------------------------------------------------------------------------------------------- a device's timer ---- */
 
 typedef VOID(NTAPI *PIO_TIMER_ROUTINE)(PDEVICE_OBJECT DeviceObject, PVOID Context);
 

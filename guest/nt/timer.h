@@ -8,9 +8,8 @@
 /* Lets those expire that are due: their objects are signalled and their DPCs queued. */
 void timers_expire(void);
 
-/* When the next is due, in clock_now's time. */
+/* When the next is due, in clock_now's time; CLOCK_NEVER when none is set. */
 u64 timers_next(void);
-#define TIMERS_NONE (~0ull)
 
 /* Due at a time of clock_now's; what it is for is the caller's. */
 void timer_set(PKTIMER timer, u64 due, ULONG period, PKDPC dpc);

@@ -6,7 +6,7 @@
 #include "nt/driver.h"
 #include "nt/thread.h"
 
-/* --------------------------------------------------------------------------------------------- the tables ---- */
+/* -------------------------------------------------------------------------------------------------- the tables ---- */
 
 /*
  *   byte 0        1               2              3
@@ -98,7 +98,7 @@ PVOID NTAPI RtlPcToFileHeader(PVOID PcValue, PVOID *BaseOfImage) {
 }
 NT_EXPORT(RtlPcToFileHeader);
 
-/* ------------------------------------------------------------------------------------------------ one frame ---- */
+/* --------------------------------------------------------------------------------------------------- one frame ---- */
 
 struct unwinding {
     const struct lab_driver *driver;
@@ -224,7 +224,7 @@ static bool frame_register_is_set(const struct unwind_info *info, u32 executed) 
     return true; /* set by the function that this is a part of */
 }
 
-/* ------------------------------------------------------------------------------------------------ the epilog ---- */
+/* -------------------------------------------------------------------------------------------------- the epilog ---- */
 
 /* An epilog carried out on a copy: whether it is one shows only at its last instruction. */
 struct epilog {
@@ -328,7 +328,7 @@ static bool finish_epilog(struct unwinding *unwinding, const struct unwind_info 
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------- all of it ---- */
+/* --------------------------------------------------------------------------------------------------- all of it ---- */
 
 /* Leaves the frame, except for the return address; returns the information of the function's first part. */
 static const struct unwind_info *leave(struct unwinding *unwinding, const RUNTIME_FUNCTION *function, bool *ret_body) {
@@ -384,7 +384,7 @@ PEXCEPTION_ROUTINE NTAPI RtlVirtualUnwind(ULONG HandlerType, ULONG64 ImageBase, 
 }
 NT_EXPORT(RtlVirtualUnwind);
 
-/* ----------------------------------------------------------------------------------------- frame after frame ---- */
+/* ------------------------------------------------------------------------------------------- frame after frame ---- */
 
 /* A function without an entry in .pdata has not moved the stack pointer. */
 static bool leave_leaf(CONTEXT *context) {
@@ -446,8 +446,7 @@ static ULONG NTAPI RtlWalkFrameChain(PVOID *Callers, ULONG Count, ULONG Flags) {
 }
 NT_EXPORT(RtlWalkFrameChain);
 
-/* ------------------------------------------------------------------------------------------------ image headers ----
- */
+/* ----------------------------------------------------------------------------------------------- image headers ---- */
 
 enum { PE_OFFSET = 0x3c, PE_DIRECTORIES = 0x88, PE_DIRECTORY_COUNT = 0x84 };
 

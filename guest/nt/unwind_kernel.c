@@ -19,7 +19,7 @@ bool unwind_is_kernel(u64 pc) {
     return pc >= (u64)kernel_text_start && pc < (u64)kernel_text_end;
 }
 
-/* --------------------------------------------------------------------------------------------- reading bytes ---- */
+/* ----------------------------------------------------------------------------------------------- reading bytes ---- */
 
 struct reader {
     const u8 *at, *end;
@@ -60,7 +60,7 @@ static u64 read_relative(struct reader *reader) {
     return here + (u64)(i64)(int32_t)read_fixed(reader, 4);
 }
 
-/* ------------------------------------------------------------------------------------------------- the rules ---- */
+/* --------------------------------------------------------------------------------------------------- the rules ---- */
 
 /* By DWARF's numbers. */
 enum { DWARF_RBP = 6, DWARF_RSP = 7, DWARF_RIP = 16, DWARF_REGISTERS = 17 };
@@ -197,7 +197,7 @@ static void run(struct frame_program *program, struct reader code) {
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- the table ---- */
+/* --------------------------------------------------------------------------------------------------- the table ---- */
 
 /* .eh_frame_hdr as linkers write it: four bytes that say how the rest is encoded, then a table sorted by address. */
 struct frame_index {
@@ -270,7 +270,7 @@ static bool find_rules(struct frame_program *program) {
     return !program->failed;
 }
 
-/* ------------------------------------------------------------------------------------------------- the frame ---- */
+/* --------------------------------------------------------------------------------------------------- the frame ---- */
 
 /* DWARF's numbers 0 to 15 as those of machine code: rax rdx rcx rbx rsi rdi rbp rsp r8 ... */
 static const u8 machine_number[] = {0, 2, 1, 3, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15};

@@ -10,8 +10,7 @@
 /* KWAIT_BLOCK.WaitKey of the timer behind a timeout. */
 enum { KEY_TIMEOUT = STATUS_TIMEOUT };
 
-/* ------------------------------------------------------------------------------------------------------ objects ----
- */
+/* ----------------------------------------------------------------------------------------------------- objects ---- */
 
 static PKMUTANT mutant_of(PDISPATCHER_HEADER header) {
     return CONTAINING_RECORD(header, KMUTANT, Header);
@@ -41,8 +40,7 @@ static void take(PDISPATCHER_HEADER header, PKTHREAD thread) {
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- who is waiting ----
- */
+/* ---------------------------------------------------------------------------------------------- who is waiting ---- */
 
 static bool all_are_available(PKTHREAD thread) {
     for (u32 i = 0; i < thread->wait_count; i++) {
@@ -83,8 +81,7 @@ void wait_test(PDISPATCHER_HEADER header) {
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------- waiting ----
- */
+/* ----------------------------------------------------------------------------------------------------- waiting ---- */
 
 /* A wait at DISPATCH_LEVEL is an error unless its timeout is 0; in a DPC there is not even a thread that could. */
 static void check_irql(PVOID object, PLARGE_INTEGER timeout, PVOID caller) {
@@ -183,8 +180,7 @@ NTSTATUS NTAPI KeDelayExecutionThread(KPROCESSOR_MODE WaitMode, BOOLEAN Alertabl
 }
 NT_EXPORT(KeDelayExecutionThread);
 
-/* -------------------------------------------------------------------------------------------------------- events ----
- */
+/* ------------------------------------------------------------------------------------------------------ events ---- */
 
 static void initialize(PDISPATCHER_HEADER header, KOBJECTS type, u64 size, LONG state) {
     *header = (DISPATCHER_HEADER){.Type = (UCHAR)type, .Size = (UCHAR)(size / 4), .SignalState = state};
@@ -234,8 +230,7 @@ static LONG NTAPI KeReadStateEvent(PRKEVENT Event) {
 }
 NT_EXPORT(KeReadStateEvent);
 
-/* ------------------------------------------------------------------------------------------ mutexes and semaphores
- * ---- */
+/* -------------------------------------------------------------------------------------- mutexes and semaphores ---- */
 
 static VOID NTAPI KeInitializeMutex(PRKMUTEX Mutex, ULONG Level) {
     (void)Level;

@@ -51,8 +51,7 @@ enum wdf_index { WDF_DEVICE_CREATE = 75, WDF_DRIVER_CREATE = 116, WDF_IO_QUEUE_C
 
 static const void *functions[WDF_FUNCTIONS];
 
-/* ------------------------------------------------------------------------------------------- functions that are not
- * ---- */
+/* -------------------------------------------------------------------------------------- functions that are not ---- */
 
 /* A stub for each, so that the call tells which one it was for. */
 __asm__(
@@ -82,8 +81,7 @@ _Noreturn __attribute__((used)) VOID NTAPI wdf_missing(u32 index, u64 caller) {
     KeBugCheckEx(LAB_MISSING_IMPORT, (ULONG_PTR)name, caller, 0, 0);
 }
 
-/* ------------------------------------------------------------------------------------------------ the driver object
- * ---- */
+/* ------------------------------------------------------------------------------------------- the driver object ---- */
 
 /* The globals of a driver stand in its object, where the framework too keeps something of its own. */
 static const char client_address;
@@ -116,8 +114,7 @@ static void fill_functions(void) {
     functions[WDF_DRIVER_CREATE] = (const void *)WdfDriverCreate;
 }
 
-/* ---------------------------------------------------------------------------------------------------- the exports ----
- */
+/* ------------------------------------------------------------------------------------------------- the exports ---- */
 
 static NTSTATUS make_globals(PDRIVER_OBJECT driver, PWDF_DRIVER_GLOBALS *ret) {
     PWDF_DRIVER_GLOBALS *place = globals_of(driver), globals = pool_allocate(NonPagedPool, sizeof(*globals), WDF_TAG);

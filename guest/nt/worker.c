@@ -48,8 +48,7 @@ VOID NTAPI ExQueueWorkItem(PWORK_QUEUE_ITEM WorkItem, WORK_QUEUE_TYPE QueueType)
 }
 NT_EXPORT(ExQueueWorkItem);
 
-/* ------------------------------------------------------------------------------------------- items of the I/O manager
- * ---- */
+/* ------------------------------------------------------------------------------------ items of the I/O manager ---- */
 
 typedef struct _IO_WORKITEM IO_WORKITEM, *PIO_WORKITEM;
 typedef VOID(NTAPI *PIO_WORKITEM_ROUTINE)(PVOID DeviceObject, PVOID Context);

@@ -9,8 +9,7 @@ static bool is_type(const void *object, POBJECT_TYPE type) {
     return object && object_type(object) == type;
 }
 
-/* -------------------------------------------------------------------------------------------------- device files ----
- */
+/* ------------------------------------------------------------------------------------------------ device files ---- */
 
 static NTSTATUS NTAPI ZwCreateFile(PHANDLE FileHandle, ACCESS_MASK DesiredAccess, POBJECT_ATTRIBUTES ObjectAttributes,
                                    PIO_STATUS_BLOCK IoStatusBlock, PLARGE_INTEGER AllocationSize, ULONG FileAttributes,
@@ -104,8 +103,7 @@ static NTSTATUS NTAPI ZwDeviceIoControlFile(HANDLE FileHandle, HANDLE Event, PVO
 NT_EXPORT(ZwDeviceIoControlFile);
 NT_EXPORT_AS("NtDeviceIoControlFile", ZwDeviceIoControlFile);
 
-/* -------------------------------------------------------------------------------------------------------- events ----
- */
+/* ------------------------------------------------------------------------------------------------------ events ---- */
 
 static PKEVENT create_event(EVENT_TYPE type, bool state) {
     PKEVENT event = object_create(&object_event_type, sizeof(KEVENT));

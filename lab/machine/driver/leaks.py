@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from lab.kernel.frames import read_frames
+from lab.kernel.frames import frame_use, read_frames
 from lab.kernel.pool import read_pool
 from lab.kernel.regions import regions
 from lab.views.cells import plural
+from lab.x86.address import VirtualAddress
 from lab.x86.levels import size_text
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ MDL_TAG = "Mdl "
 
 BOOKED_ELSEWHERE = ("nonpaged pool", "special pool", "PFN database", "kernel image")
 """Regions whose mappings come and go with what is counted already: blocks of pool, above all."""
+
+THREAD_TAG = "Thre"
+"""Threads, with their stacks, are the kernel's; those that still run in a driver when it goes, the guest counts."""
 
 FRAME_USES = {"mdl": "pages of MDLs", "user": "pages at user addresses"}
 """Frames that a driver takes by themselves; those behind pool and tables are counted as such."""
@@ -66,6 +70,8 @@ class Holdings:
         blocks: Counter[tuple[str, str]] = Counter()
         size: Counter[tuple[str, str]] = Counter()
         for each in read_pool(guest).allocations:
+            if each.tag == THREAD_TAG:
+                continue
             blocks[each.tag, each.kind] += 1
             size[each.tag, each.kind] += each.size
         uses = read_frames(guest).uses
@@ -104,6 +110,11 @@ class Holdings:
             mapped,
         )
 
+    def without(self, guest: Guest) -> Holdings:
+        """The same without pages that are not mapped any more, or hold a thread's stack: both came and went between."""
+        kept = {address: count for address, count in self.mapped.items() if _is_held(guest, VirtualAddress(address))}
+        return replace(self, mapped=Counter(kept))
+
     def leaks(self) -> list[Leak]:
         """What is more than there was."""
         return [*self._pool(), *self._frames(), *self._mappings()]
@@ -140,6 +151,11 @@ def mappings(kernel: KernelImage, changes: Iterable[EntryChange]) -> Counter[int
         if change.leaf and change.kind != "changed" and not any(e.start <= change.start < e.end for e in elsewhere):
             found[int(change.start)] += 1 if change.kind == "created" else -1
     return found
+
+
+def _is_held(guest: Guest, address: VirtualAddress) -> bool:
+    walk = guest.space.walk(address)
+    return walk.is_mapped and frame_use(guest, walk.mapped.physical.frame) != "stack"
 
 
 def _sum(one: Counter[Key], other: Counter[Key]) -> Counter[Key]:

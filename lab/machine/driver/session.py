@@ -181,7 +181,7 @@ class Session:
             Leak(name, f"{count} {name if count > 1 else name.removesuffix('s')}", count)
             for name, count in left.items()
         ]
-        visit.leaks = [*visit.held.leaks(), *words]
+        visit.leaks = [*visit.held.without(self.guest).leaks(), *words]
 
     def _perform(self, visit: Visit, name: str, command: str, *arguments: Argument) -> int:
         """Call a function of a driver and watch what it does; return its status."""
