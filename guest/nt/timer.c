@@ -61,12 +61,21 @@ static void expire(PKTIMER timer) {
         KeInsertQueueDpc(dpc, (PVOID)(due & 0xffffffff), (PVOID)(due >> 32));
 }
 
-/* As of now and no later: a timer whose DPC takes longer than its period must not keep all others waiting. */
+static u64 count_due(u64 now) {
+    u64 count = 0;
+    for (PLIST_ENTRY entry = set_timers.Flink; entry != &set_timers && timer_of(entry)->DueTime <= now;
+         entry = entry->Flink)
+        count++;
+    return count;
+}
+
+/*
+ * As many as are due now. A periodic timer that is late by several periods catches up in as many calls: in between, the
+ * threads run that it has woken.
+ */
 void timers_expire(void) {
-    if (timers_next() == CLOCK_NEVER)
-        return;
-    u64 now = clock_now();
-    while (timers_next() <= now)
+    u64 due = IsListEmpty(&set_timers) ? 0 : count_due(clock_now());
+    while (due-- > 0 && !IsListEmpty(&set_timers))
         expire(timer_of(set_timers.Flink));
 }
 

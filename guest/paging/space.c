@@ -72,3 +72,7 @@ void *space_window_open(u64 pfn) {
 void space_window_close(void) {
     pt_set(pt_entry(HYPERSPACE, PT), HYPERSPACE, pte_none());
 }
+
+bool space_window_is_open(void) {
+    return pte_present(*pt_entry(HYPERSPACE, PT));
+}

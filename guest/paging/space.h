@@ -40,3 +40,4 @@ _Noreturn void space_leave_boot(void (*next)(void));
 /* One frame at HYPERSPACE, until the next call. */
 void *space_window_open(u64 pfn);
 void space_window_close(void);
+bool space_window_is_open(void);

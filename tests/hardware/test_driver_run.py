@@ -341,3 +341,17 @@ def test_a_trace_ends_where_the_guest_does(nothing_left: Path, sample: Callable[
     *_, last = only(session)[1].calls
     assert (last.function, last.returned) == ("ExFreePoolWithTag", False)
     assert "BAD_POOL_CALLER" in text
+
+
+def test_pages_that_stay_locked_are_a_leak(machine: Machine, written: Callable[..., DriverImage]) -> None:
+    body = """
+    PVOID memory = ExAllocatePoolWithTag(PagedPool, 2 * PAGE_SIZE, 'kcoL');
+    PMDL mdl = IoAllocateMdl(memory, 2 * PAGE_SIZE, FALSE, FALSE, NULL);
+    MmProbeAndLockPages(mdl, KernelMode, IoWriteAccess);
+    return STATUS_SUCCESS;
+    """
+
+    session = run(machine, written(body))
+
+    visit, _ = only(session)
+    assert {each.kind: each.count for each in visit.leaks or []}["locked pages"] == 2

@@ -116,7 +116,7 @@ def test_record_of_each_mapped_frame_names_its_use_and_its_entry(with_pool: Prob
     guest = with_pool
     uses = {
         "KERNEL_BASE": {"kernel"},
-        "SYSTEM_PTES": {"stack", "pool nx", "system"},
+        "SYSTEM_PTES": {"stack", "pool nx"},
         "PFN_DATABASE": {"pfn db"},
         "NONPAGED_POOL": {"pool", "pool nx"},
         "SHARED_DATA": {"system"},
@@ -133,8 +133,6 @@ def test_record_of_each_mapped_frame_names_its_use_and_its_entry(with_pool: Prob
             if record.use in {"pool", "pool nx"} and row.start < guest.kernel.constant("PFN_DATABASE"):
                 assert record.share_count == 2, "its pool address and a mapping"
                 continue
-            if row.start == guest.kernel.constant("SHARED_DATA"):
-                continue  # the record names the entry through which the kernel writes the page
             assert guest.walk(record.pte_address).mapped.physical == row.entry_address
             assert record.pte_frame == row.entry_address.frame
         seen |= {record.use}

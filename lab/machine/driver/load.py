@@ -47,6 +47,8 @@ __all__ = [
 ENTRY_TIMEOUT = 10.0
 """Seconds that a driver's function is given to return."""
 
+PAGE = 4096
+
 FOLDER = "drivers"
 """Where in a machine's folder the files of its drivers are kept, each by the number it was loaded as."""
 
@@ -251,8 +253,15 @@ def drivers(machine: Machine) -> tuple[DriverRecord, ...]:
     kernel = machine.kernel
     # The table is read where the image was loaded, so no state of paging is needed.
     guest = Guest(kernel, machine.memory, PagingState())
-    table = guest.structs("lab_driver", kernel.symbol("lab_drivers").address, kernel.constant("LAB_DRIVERS"))
-    found = [_record(each) for each in table if each["state"] != kernel.constant("DRIVER_NONE")]
+    slots = kernel.constant("LAB_DRIVERS")
+    table = guest.structs("lab_driver", kernel.symbol("lab_drivers").address, slots)
+    ledger = guest.structs("ledger_totals", kernel.symbol("ledger_totals").address, slots)
+    lock, gone = kernel.constant("LEDGER_LOCK"), kernel.constant("DRIVER_NONE")
+    found = [
+        _record(driver, locked_pages=-(-totals.array("bytes")[lock] // PAGE))
+        for driver, totals in zip(table, ledger, strict=True)
+        if driver["state"] != gone
+    ]
     return tuple(sorted(found, key=lambda each: each.number))
 
 
@@ -274,8 +283,9 @@ def find_driver(machine: Machine, name: str) -> DriverRecord:
     raise DriverRefused(f"no driver called {name!r} is loaded; {names}")
 
 
-def _record(view: StructView) -> DriverRecord:
-    leftovers = view.inner("leftovers")
+def _record(view: StructView, *, locked_pages: int) -> DriverRecord:
+    left = view.inner("leftovers")
+    leftovers = {name.replace("_", " "): left[name] for name in left.structure.fields} | {"locked pages": locked_pages}
     return DriverRecord(
         number=view["loaded_as"],
         name=view.bytes("name").partition(b"\0")[0].decode(errors="replace"),
@@ -285,7 +295,7 @@ def _record(view: StructView) -> DriverRecord:
         entry=VirtualAddress(view["entry"]),
         status=view.unsigned("status"),
         object=VirtualAddress(view["object"]),
-        leftovers={name.replace("_", " "): leftovers[name] for name in leftovers.structure.fields if leftovers[name]},
+        leftovers={name: count for name, count in leftovers.items() if count},
     )
 
 
