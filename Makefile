@@ -8,7 +8,7 @@ COMPILED := $(VENV)/.compiled
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup kernel hardware web demo bench clean system system-check
+.PHONY: help run test check setup kernel hardware web demo bench clean system system-check system-test
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$(printf '\t') read -r name text; do \
@@ -17,7 +17,7 @@ help: ## this list
 run: kernel ## boot a machine, remap one frame through an MDL, show every entry on both ways
 	@$(BIN)/lab run
 
-test: kernel ## all tests: unit, golden, command line, hardware (real QEMU)
+test: kernel system-test ## all tests: unit, golden, command line, hardware (real QEMU), web (real Chromium)
 	@$(BIN)/pytest -q -n auto
 
 hardware: kernel ## only the tests on a real machine
@@ -47,6 +47,7 @@ clean: ## remove what was built, keep .venv
 # What the lab calls outside of .venv, as program:package.
 PROGRAMS       := qemu-system-x86_64:qemu-system-x86 gdb:gdb setpriv:util-linux
 PROGRAMS_CHECK := gcc:gcc
+PROGRAMS_TEST  := chromium:chromium tmux:tmux
 
 # $(call install,PROGRAMS): apt-get what is missing; silent and instant when nothing is.
 define install
@@ -65,6 +66,9 @@ system:
 
 system-check:
 	$(call install,$(PROGRAMS_CHECK))
+
+system-test:
+	$(call install,$(PROGRAMS_TEST))
 
 $(READY): pyproject.toml .constraints.txt | system
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
