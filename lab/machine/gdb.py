@@ -313,6 +313,15 @@ class Gdb:
             elif stop is not None:
                 self._stops.append(stop)  # it has just met a breakpoint by itself: somebody is waiting for that
 
+    def forget(self) -> None:
+        """Ask the stopped guest anew for registers and memory: it was taken back to another moment behind our back.
+
+        Breakpoints stay.
+        """
+        self._stops.clear()
+        for what in ("register-cache", "dcache"):
+            self.console(f"maintenance flush {what}")
+
     def step(self, timeout: float = ANSWER_TIMEOUT) -> Stop:
         """Run one instruction."""
         return self._run("-exec-step-instruction", timeout)

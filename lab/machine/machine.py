@@ -79,6 +79,8 @@ class Machine:
         self._gdb: Gdb | None = None
         self._idle_gdb: Gdb | None = None  # started, not connected yet
         self._targets: dict[str | int, Target] = {}
+        self.epoch = 0
+        """How often the machine was taken back to a saved state: what was remembered of the guest is void then."""
 
     # ------------------------------------------------------------------------------------------------- lifetime ----
 
@@ -347,6 +349,49 @@ class Machine:
             if was_running:
                 self.cont()
 
+    # ------------------------------------------------------------------------------------------- saved states ----
+
+    def save_state(self, tag: str) -> None:
+        """Save RAM, CPU and devices as `tag`, over an older state of that name; the guest runs on if it ran.
+
+        The first state takes some 100 ms. States live as long as the machine. One that is saved in the midst of a
+        call holds half of it: taken back there, the guest ends it, and nobody waits for the result.
+
+        >>> machine.save_state("ready")
+        >>> machine.call.lab_ping(1).result
+        2
+
+        Raises UsageError for a name that cannot be one, GuestCrashed when QEMU is dead.
+        """
+        from lab.machine import states
+
+        states.save(self, tag)
+
+    def load_state(self, tag: str) -> None:
+        """Take the machine back to the state `tag`, in some 10 ms; then the guest runs if it ran when saved.
+
+        Any guest can be taken back: paused, stopped at a breakpoint, in an endless loop, after a bug check or a triple
+        fault. What the log had then is its log again; calls under way are given up; breakpoints of GDB stay.
+
+        >>> machine.save_state("before")
+        >>> page = machine.call.ExAllocatePool(0, 4096).result
+        >>> machine.load_state("before")
+        >>> machine.call.ExAllocatePool(0, 4096).result == page
+        True
+
+        Raises UsageError when there is no such state, GuestTimeout while another session's call is under way,
+        GuestCrashed when QEMU is dead.
+        """
+        from lab.machine import states
+
+        states.load(self, tag)
+
+    def abandon_calls(self) -> None:
+        """Give up what the guest was asked to do and has not done; their `wait` raises UsageError from then on."""
+        self.epoch += 1
+        if self._mailbox is not None:
+            self._mailbox.abandon()
+
     @property
     def bugcheck(self) -> BugCheck | None:
         """Why the guest stopped for good, None while it has not."""
@@ -487,12 +532,13 @@ class PendingCall:
         self._blocks = blocks
         self._result: CallResult | None = None
         self._given_up = False
+        self._epoch = machine.epoch
 
     def wait(self, timeout: float = CALL_TIMEOUT) -> CallResult:
         """Wait for the function to return; then others may call again. Raises what `machine.call` does."""
         if self._result is not None:
             return self._result
-        if self._given_up:
+        if self._given_up or self._epoch != self._machine.epoch:
             raise UsageError(f"waiting for {self._target.name} was given up before")
         mailbox = self._machine.mailbox
         self._given_up = True
@@ -502,7 +548,8 @@ class PendingCall:
                 raise autopsy.timeout(self._machine, f"return from {self._target.name}", timeout)
             mailbox.take_back(self._blocks)
         finally:
-            mailbox.release()
+            if self._epoch == self._machine.epoch:
+                mailbox.release()
         self._result = self._target.result(reply)
         return self._result
 

@@ -143,6 +143,11 @@ class Mailbox:
         fcntl.flock(self._lock_file, fcntl.LOCK_UN)
         self._threads.release()
 
+    def abandon(self) -> None:
+        """Let the others in although our own request was not answered, because the guest is about to forget it."""
+        if self._threads.locked():
+            self.release()
+
     def post(self, function: int, arguments: Sequence[int], flags: int = 0) -> None:
         """Make a request. The mailbox must be acquired and idle."""
         words = self._words

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.errors import QemuFailed, UsageError
+from lab.machine import console
 from lab.machine.folder import Folder
 from lab.machine.host import find_image, find_program
 from lab.machine.process import Process, spawn
@@ -174,11 +175,8 @@ class Qemu:
 
     @property
     def console(self) -> str:
-        """All that the guest wrote to its serial port."""
-        try:
-            return (self.folder / "console.out").read_text(errors="replace")
-        except OSError:
-            return ""
+        """All that the guest wrote to its serial port, except for what a saved state took back."""
+        return console.read(self.folder)
 
     def refusal(self) -> QemuFailed:
         """The error for a QEMU that ended before the machine ran."""

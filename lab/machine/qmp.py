@@ -16,6 +16,7 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -73,6 +74,8 @@ class Qmp:
         self._lock: int | None = None
         self._changed = threading.Condition()
         self._events: list[Event] = []
+        self._alive_since = 0  # number of the event from which on the guest's fate is told
+        self._job_numbers = count()
         self._lost = False
         self._client: QMPClient | None = None
         self._connection, messages = _negotiate(path, timeout)
@@ -128,6 +131,24 @@ class Qmp:
         except TimeoutError:
             raise GuestTimeout(f"QEMU did not answer {command!r} within {timeout:g} s") from None
 
+    def run_job(self, command: str, arguments: Mapping[str, object], *, timeout: float) -> None:
+        """Run a command that QEMU carries out in the background, such as `snapshot-save`, and wait for its end.
+
+        Raises QmpError when it fails, GuestTimeout when it has not ended after `timeout` seconds, and what `execute`
+        does.
+        """
+        job = f"lab-{os.getpid()}-{next(self._job_numbers)}"
+        ended = Event("JOB_STATUS_CHANGE", {"id": job, "status": "concluded"})
+        self.execute(command, {"job-id": job, **arguments})
+        with self._changed:
+            if not self._changed.wait_for(lambda: ended in self._events or self._lost, timeout):
+                raise GuestTimeout(f"QEMU did not end {command!r} within {timeout:g} s")
+        jobs = cast("list[Mapping[str, object]]", self.execute("query-jobs"))
+        self.execute("job-dismiss", {"id": job})
+        error = next((each.get("error") for each in jobs if each["id"] == job), None)
+        if error:
+            raise QmpError(command, str(error))
+
     def hmp(self, command: str, *, timeout: float = ANSWER_TIMEOUT) -> str:
         r"""Run one command of QEMU's human monitor and return its text.
 
@@ -180,10 +201,16 @@ class Qmp:
     def fate(self) -> str | None:
         """Why the guest will never run again: "guest-panicked", or the reason of its shutdown; None while it may."""
         self._listen()
-        event = self.last("GUEST_PANICKED", "SHUTDOWN")
+        names = {"GUEST_PANICKED", "SHUTDOWN"}
+        event = next((each for each in reversed(self._events[self._alive_since :]) if each.name in names), None)
         if event is not None:
             return "guest-panicked" if event.name == "GUEST_PANICKED" else str(event.data["reason"])
         return self._status_at_first if self._status_at_first in ENDED else None
+
+    def forget_fate(self) -> None:
+        """Take the guest for alive from now on, because it was taken back to a state in which it was."""
+        self._opened()
+        self._alive_since, self._status_at_first = len(self._events), "running"
 
     def wait_event(self, *names: str, timeout: float, since: int = 0) -> Event | None:
         """Wait for an event of one of these names; events before the one numbered `since` do not count.
