@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lab.cli.common import emit, name_option, output_options
+from lab.cli.common import emit, name_option, output_options, picture_options
 
 __all__ = ["command"]
 
@@ -15,7 +15,8 @@ FILE = "tables"
 @click.command()
 @name_option
 @output_options
-def command(machine_name: str | None, as_json: bool, color: str) -> int:
+@picture_options
+def command(machine_name: str | None, as_json: bool, color: str, html: str | None, svg: str | None) -> int:
     """Show every page-table entry that changed since the last `lab changes`; the first one only remembers them."""
     from lab.machine import attach
     from lab.snapshot.changes import TableImage, capture, diff
@@ -27,5 +28,5 @@ def command(machine_name: str | None, as_json: bool, color: str) -> int:
         now = capture(machine.memory, state)
         before = TableImage.from_bytes(kept.read_bytes()) if kept.exists() else now
         kept.write_bytes(now.to_bytes())
-    emit(report_changes(diff(before, now, state)), as_json=as_json, color=color)
+    emit(report_changes(diff(before, now, state)), as_json=as_json, color=color, html=html, svg=svg)
     return 0

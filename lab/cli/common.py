@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lab.errors import UsageError
 from lab.views.registry import Kind, Parameter
 
 if TYPE_CHECKING:
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "output_options",
+    "picture_options",
     "name_option",
     "machine_options",
     "make_machine_options",
     "click_parameter",
     "view_command",
     "emit",
+    "write_file",
     "wants_colour",
 ]
 
@@ -39,6 +42,15 @@ def output_options(function: Decorated) -> Decorated:
         help="Colour the text; auto: on a terminal, unless NO_COLOR is set.",
     )(function)
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(function)
+
+
+def picture_options(function: Decorated) -> Decorated:
+    """Add `--html` and `--svg`; the function receives `html: str | None` and `svg: str | None`."""
+    for name, what in (("svg", "a picture"), ("html", "a page")):
+        function = click.option(
+            f"--{name}", metavar="FILE", type=click.Path(dir_okay=False), help=f"Write {what} instead of text."
+        )(function)
+    return function
 
 
 def name_option(function: Decorated) -> Decorated:
@@ -94,9 +106,11 @@ def wants_colour(choice: str) -> bool:
     return choice == "always"
 
 
-def emit(report: Report, *, as_json: bool, color: str) -> int:
-    """Print a report as text or JSON, and give the exit code that its answer asks for."""
-    if as_json:
+def emit(report: Report, *, as_json: bool, color: str, html: str | None = None, svg: str | None = None) -> int:
+    """Print a report as text or JSON, or write it to files, and give the exit code that its answer asks for."""
+    if html or svg:
+        _write_pictures(report, html, svg)
+    elif as_json:
         from lab.render.json import render_json
 
         click.echo(render_json(report), nl=False)
@@ -108,17 +122,39 @@ def emit(report: Report, *, as_json: bool, color: str) -> int:
     return 0 if report.answer else 1
 
 
+def _write_pictures(report: Report, html: str | None, svg: str | None) -> None:
+    from lab.render.html import render_html
+    from lab.render.svg import render_svg
+
+    for name, render in ((html, render_html), (svg, render_svg)):
+        if name:
+            write_file(name, render(report))
+
+
+def write_file(name: str, text: str) -> None:
+    """Write a file that the user asked for; UsageError, with the system's reason, when that cannot be."""
+    from pathlib import Path
+
+    try:
+        Path(name).write_text(text)
+    except OSError as error:
+        raise UsageError(f"cannot write {name}: {error.strerror}; give a file in a folder you may write to") from error
+
+
 def view_command(view: View) -> click.Command:
-    """Make the verb of a view: its parameters, `--name`, `--json` and `--color`."""
+    """Make the verb of a view: its parameters, `--name`, `--json`, `--color`, `--html` and `--svg`."""
 
     @name_option
     @output_options
-    def run(machine_name: str | None, as_json: bool, color: str, **arguments: Any) -> int:
+    @picture_options
+    def run(
+        machine_name: str | None, as_json: bool, color: str, html: str | None, svg: str | None, **arguments: Any
+    ) -> int:
         from lab.machine import attach
 
         with attach(machine_name) as machine, machine.paused():
             report = view.run(machine.snapshot(), arguments)
-        return emit(report, as_json=as_json, color=color)
+        return emit(report, as_json=as_json, color=color, html=html, svg=svg)
 
     text = f"{view.help}\n\n\b\nExample:\n  {view.example}"
     command = click.command(view.name, help=text, short_help=view.summary)(run)

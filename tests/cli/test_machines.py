@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,24 @@ def test_every_view_prints_text_and_json(running: Lab, view: str) -> None:
     assert (text.code, data.code) == (0, 0), text.err + data.err
     assert text.out.strip()
     assert data.json["schema"] == f"lab.{words[0]}/1"
+
+
+def test_a_view_writes_a_page_and_a_picture_that_ask_nothing_of_the_network(running: Lab, tmp_path: Path) -> None:
+    page, picture = tmp_path / "walk.html", tmp_path / "walk.svg"
+
+    outcome = running("walk", NULL_PAGE, "--html", str(page), "--svg", str(picture))
+
+    assert (outcome.code, outcome.out) == (1, "")
+    assert picture.read_text().startswith("<svg")
+    assert "bit 0 (P) is 0" in page.read_text()
+    assert not [text for text in (page.read_text(), picture.read_text()) if "https:" in text]
+
+
+def test_a_file_that_cannot_be_written_is_named(running: Lab, tmp_path: Path) -> None:
+    outcome = running("walk", "rip", "--svg", str(tmp_path / "no" / "such" / "folder.svg"))
+
+    assert outcome.code == 2
+    assert "folder.svg" in outcome.err
 
 
 def test_call_allocates_and_a_view_finds_the_block_by_its_tag(running: Lab) -> None:

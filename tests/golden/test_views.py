@@ -9,11 +9,12 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from lab.errors import LabError
-from lab.render import render_json, render_text
+from lab.render import render_html, render_json, render_svg, render_text
 from lab.snapshot import Snapshot
 from lab.views import all_views
 from lab.views.registry import Raw, View
@@ -88,6 +89,25 @@ def test_view(view_name: str, state_name: str, state: Callable[[str], Snapshot])
         path.write_text(shown)
     assert path.exists(), f"{path} is missing; LAB_UPDATE_GOLDEN=1 writes it"
     assert shown == path.read_text()
+
+
+@pytest.mark.parametrize("view_name", sorted(CASES))
+def test_every_view_is_a_page_and_a_picture_too(
+    view_name: str, state_name: str, state: Callable[[str], Snapshot]
+) -> None:
+    for case in CASES[view_name]:
+        try:
+            report = all_views()[view_name].run(state(state_name), case)
+        except LabError:
+            continue
+        page, picture = render_html(report), render_svg(report)
+        shown = "".join(ET.fromstring(picture).itertext())
+        assert page.startswith("<!doctype html>")
+        for text in (page, picture):
+            assert not re.search(r"https?:(?!//www\.w3\.org/2000/svg\b)|//fonts|@import|url\(|<script", text)
+        for address in re.findall(r"\b0x[0-9a-f]{16}\b", render_text(report))[:1]:
+            assert address in shown
+            assert address in page
 
 
 def _wants_json(view_name: str, case: Arguments) -> bool:
