@@ -48,6 +48,7 @@ static void take_word(const char *word, size_t length) {
         {"special_pool", &lab_options.special_pool},
         {"code_integrity", &lab_options.code_integrity},
         {"exit", &lab_options.exit},
+        {"la57", &lab_options.la57},
     };
     for (u64 i = 0; i < ARRAY_SIZE(words); i++) {
         if (same_word(words[i].name, word, length)) {
@@ -55,8 +56,9 @@ static void take_word(const char *word, size_t length) {
             return;
         }
     }
-    log_print("boot: unknown word \"%.*s\" on the command line (known: verifier special_pool code_integrity exit)\n",
-              (u32)length, word);
+    log_print(
+        "boot: unknown word \"%.*s\" on the command line (known: verifier special_pool code_integrity exit la57)\n",
+        (u32)length, word);
 }
 
 static void read_command_line(const char *text) {

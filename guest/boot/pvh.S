@@ -8,12 +8,16 @@
 
 #define XEN_ELFNOTE_PHYS32_ENTRY 18
 
+#define START_INFO_MAGIC 0x336ec578
+#define START_INFO_COMMAND_LINE 24
+
 #define COM1 0x3f8
 #define COM1_LINE_STATUS (COM1 + 5)
 #define PVPANIC 0x505
 
 #define CR0_PE_MP_WP_PG 0x80010003
 #define CR4_PAE 0x20
+#define CR4_LA57 0x1000
 #define MSR_EFER 0xc0000080
 #define EFER_LME_NXE 0x900
 
@@ -68,8 +72,13 @@ boot_start32:
     /*
      * The first tables: 4 GiB in 2 MiB leaves, reached through PML4 slot 0 (where this code runs and the boot
      * information lies) and through slot 0x1f0 (where the kernel is linked). The self map is there from the start, so
-     * that even an early fault is reported with its walk.
+     * that even an early fault is reported with its walk. With five levels the same PML4 stands behind the first and
+     * the last entry of a PML5, which has a self map of its own.
      */
+    movl $PHYSICAL(boot_pml5), %edi
+    movl $(PHYSICAL(boot_pml4) + PTE_P_W), (%edi)
+    movl $(PHYSICAL(boot_pml4) + PTE_P_W), 0x1ff * 8(%edi)
+    movl $(PHYSICAL(boot_pml5) + PTE_P_W), 0x1ed * 8(%edi)
     movl $PHYSICAL(boot_pml4), %edi
     movl $(PHYSICAL(boot_pdpt) + PTE_P_W), (%edi)
     movl $(PHYSICAL(boot_pdpt) + PTE_P_W), 0x1f0 * 8(%edi)
@@ -86,10 +95,16 @@ boot_start32:
     addl $0x200000, %eax
     jnc 1b
 
+    /* Now or never: the CPU refuses to change CR4.LA57 in long mode. */
+    movl $PHYSICAL(boot_pml4), %edi
     movl $CR4_PAE, %eax
-    movl %eax, %cr4
-    movl $PHYSICAL(boot_pml4), %eax
-    movl %eax, %cr3
+    call boot_wants_five_levels
+    jne 1f
+    call boot_check_five_levels
+    movl $PHYSICAL(boot_pml5), %edi
+    movl $(CR4_PAE + CR4_LA57), %eax
+1:  movl %eax, %cr4
+    movl %edi, %cr3
     movl $MSR_EFER, %ecx
     rdmsr
     orl $EFER_LME_NXE, %eax
@@ -98,6 +113,40 @@ boot_start32:
     movl %eax, %cr0
     lgdt PHYSICAL(boot_gdt_pointer)
     ljmp $0x10, $PHYSICAL(boot_start64)
+
+/* Sets ZF if the command line has the word "la57". Changes ESI. */
+boot_wants_five_levels:
+    cmpl $START_INFO_MAGIC, (%ebp)
+    jne 4f                          /* boot_info.c says so later */
+    movl START_INFO_COMMAND_LINE(%ebp), %esi
+    testl %esi, %esi
+    jz 3f
+1:  cmpl $0x3735616c, (%esi)        /* "la57" */
+    jne 2f
+    testb $~' ', 4(%esi)            /* and then a space or the end */
+    jz 4f
+2:  cmpb $0, (%esi)
+    je 3f
+    incl %esi
+    cmpb $' ', -1(%esi)
+    je 1b
+    jmp 2b
+3:  incl %esi                       /* an address, so not 0: ZF is clear */
+4:  ret
+
+/* CPUID 7h ECX: bit 16 LA57. Changes EAX to EDX. */
+boot_check_five_levels:
+    movl $PHYSICAL(no_five_levels), %esi
+    xorl %eax, %eax
+    cpuid
+    cmpl $7, %eax
+    jb boot_refuse
+    movl $7, %eax
+    xorl %ecx, %ecx
+    cpuid
+    btl $16, %ecx
+    jnc boot_refuse
+    ret
 
 /* Says the sentence at ESI on the serial line, tells QEMU that the guest has panicked, and stops. */
 boot_refuse:
@@ -147,11 +196,16 @@ no_long_mode:
     .asciz "boot: this CPU has no long mode; start QEMU with -cpu max\r\n"
 no_nx:
     .asciz "boot: this CPU has no NX bit; start QEMU with -cpu max\r\n"
+no_five_levels:
+    .asciz "boot: this CPU has no 5-level paging (LA57); start QEMU with -cpu max, or boot without the word la57\r\n"
 
     .section .boot.bss, "aw", @nobits
     .align 4096
     .globl boot_pml4
 boot_pml4:
+    .skip 4096
+    .globl boot_pml5
+boot_pml5:
     .skip 4096
 boot_pdpt:
     .skip 4096

@@ -39,6 +39,10 @@ static void read_vendor(char *ret) {
     memcpy(ret + 8, &name.ecx, 4);
 }
 
+bool cpu_is_amd(void) {
+    return memcmp(lab_cpu.vendor, "AuthenticAMD", 12) == 0;
+}
+
 /* The CR4 bit for a feature, when the CPU has it. A bit that it lacks would raise #GP. */
 static u64 cr4_if(u64 feature, u64 bit) {
     return lab_cpu.features & feature ? bit : 0;

@@ -52,5 +52,8 @@ extern struct lab_cpu lab_cpu;
 /* Looks at the CPU and turns on every protection that it has; fills lab_cpu. */
 void cpu_init(void);
 
+/* Whether AMD's manual holds where it differs from Intel's. */
+bool cpu_is_amd(void);
+
 /* Notes the present control registers in lab_cpu; whoever changes one calls it. */
 void cpu_note_registers(void);

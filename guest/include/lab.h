@@ -71,6 +71,7 @@ struct lab_options {
     bool special_pool;   /* "special_pool": all that Windows calls allocate comes from special pool, if possible */
     bool code_integrity; /* "code_integrity": name requests for executable memory with bug check 0xC4, too */
     bool exit;           /* "exit": leave through isa-debug-exit as soon as the guest is ready */
+    bool la57;           /* "la57": five levels of tables; boot/pvh.S reads it too */
 };
 extern struct lab_options lab_options;
 

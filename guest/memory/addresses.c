@@ -42,22 +42,17 @@ NT_EXPORT(MmIsNonPagedSystemAddressValid);
 /* ---------------------------------------------------------------------------------- from physical to virtual ---- */
 
 /*
- * What an entry of the self map maps if it is one of a page table: the inverse of pt_entry. The entry of a higher level
- * gives its table's address in the self map, and a large page once more of that.
+ * The frame's record knows one entry that maps it; 0 when that is none, or when there is no record. The entry of a
+ * higher level gives its table's address in the self map, and a large page's is found one step further down from that.
  */
-static u64 mapped_by(u64 entry) {
-    return pt_canonical(entry << 9);
-}
-
-/* The frame's record knows one entry that maps it; 0 when that is none, or when there is no record. */
 static u64 virtual_of(u64 pfn) {
     const MMPFN *frame = frame_record(pfn);
     pte_t *entry = frame ? frame->PteAddress : NULL;
     if (!entry)
         return 0;
-    u64 address = mapped_by((u64)entry);
-    if (entry->raw & PTE_PS && pt_entry(mapped_by(address), PD) == entry)
-        return mapped_by(address) + ((pfn - pte_pfn(*entry)) << PAGE_SHIFT);
+    u64 address = pt_mapped_by(entry), large = pt_mapped_by((pte_t *)address);
+    if (entry->raw & PTE_PS && pt_entry(large, PD) == entry)
+        return large + ((pfn - pte_pfn(*entry)) << PAGE_SHIFT);
     return address;
 }
 

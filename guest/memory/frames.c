@@ -348,21 +348,23 @@ static void claim(u64 pfn, u64 count, enum frame_use use, pte_t *entry) {
     }
 }
 
-/* Takes stock: visits every present entry of a table and of the tables below, and claims what it leads to. */
+/*
+ * Takes stock: visits every present entry of a table and of the tables below, and claims what it leads to. A table with
+ * a self map is claimed by the entry above it; only the root has none.
+ */
 static void take_stock(enum pt_level level, u64 first_address) {
     for (u64 i = 0; i < 512; i++) {
         u64 address = pt_canonical(first_address + i * pt_page_size(level));
         pte_t *entry = pt_entry(address, level);
-        bool self_map = level == pt_root_level() && i == SELF_MAP_SLOT;
+        bool self_map = pt_is_self_map(entry);
         if (!pte_present(*entry))
             continue;
-        if (pt_is_leaf(level, *entry)) {
+        if (pt_is_leaf(level, *entry))
             claim(pte_pfn(*entry), pt_page_size(level) >> PAGE_SHIFT, use_at(address), entry);
-        } else {
+        else if (!self_map || level == pt_root_level())
             claim(pte_pfn(*entry), 1, FRAME_TABLE, entry);
-            if (!self_map)
-                take_stock(level - 1, address);
-        }
+        if (!pt_is_leaf(level, *entry) && !self_map)
+            take_stock(level - 1, address);
         frame_count_entry(pte_pfn(*pt_entry((u64)entry, PT)), 1);
     }
 }

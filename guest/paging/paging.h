@@ -4,6 +4,10 @@
  * The kernel has no direct map. It reaches its own tables through the self map: PML4 slot 0x1ED points at the PML4
  * itself, so entry i of any table is found by shifting the virtual address right and reading that far up
  * (Windows Internals, "x64 virtual address translation"; Intel SDM vol. 3A, "4-Level Paging and 5-Level Paging").
+ *
+ * With five levels there are two of them. The kernel stays where it is, behind the last entry of the PML5, and so do
+ * its entries: its PML4 points at itself as ever. All others, and those of the PML5, are found through slot 0x1ED of
+ * the PML5, which points at the PML5.
  */
 #pragma once
 
@@ -88,6 +92,12 @@ bool pt_walk(u64 address, enum pt_level lowest, enum pt_create create, struct pt
 
 /* The self-map address of the entry that maps `address` at `level`; says nothing about whether it is mapped. */
 pte_t *pt_entry(u64 address, enum pt_level level);
+
+/* The first address that an entry maps if it is one of a page table: the inverse of pt_entry at level PT. */
+u64 pt_mapped_by(const pte_t *entry);
+
+/* Whether an entry points at the very table that it stands in. */
+bool pt_is_self_map(const pte_t *entry);
 
 /* The only way a live entry changes. Returns the old value; flushes the translation unless the old was not present. */
 pte_t pt_set(pte_t *entry, u64 address, pte_t value);

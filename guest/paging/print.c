@@ -69,6 +69,8 @@ static void print_reserved(enum pt_level level, pte_t entry) {
         log_print("(51:%u must be 0)\n", (u32)lab_cpu.max_physical_bits);
     else if (bit == 7)
         log_print("(PS must be 0 here)\n");
+    else if (bit == 8)
+        log_print("(must be 0 here on AMD)\n");
     else
         log_print("(%u:13 must be 0 in a %s leaf)\n", __builtin_ctzll(pt_page_size(level)) - 1, size_names[level]);
 }

@@ -49,9 +49,23 @@ static void boot_map_stack(u64 root) {
         *boot_entry(root, SYSTEM_PTES + page * PAGE_SIZE) = pte_make(boot_new_frame(), PTE_KERNEL_DATA);
 }
 
+/* A table whose slot 0x1ED points at itself. */
+static u64 boot_new_self_map(void) {
+    u64 pfn = boot_new_frame();
+    boot_table(pfn)[SELF_MAP_SLOT] = pte_make(pfn, PTE_TABLE | PTE_NX);
+    return pfn;
+}
+
+/* With five levels the kernel's PML4, which every address space shares, stands behind the last entry of the root. */
+static u64 boot_new_root(void) {
+    u64 root = boot_new_self_map();
+    if (pt_root_level() == PML5)
+        boot_table(root)[KERNEL_PML5_SLOT] = pte_make(boot_new_self_map(), PTE_TABLE);
+    return root;
+}
+
 _Noreturn void space_leave_boot(void (*next)(void)) {
-    u64 root = boot_new_frame();
-    boot_table(root)[SELF_MAP_SLOT] = pte_make(root, PTE_TABLE | PTE_NX);
+    u64 root = boot_new_root();
     boot_map_image(root, kernel_text_start, kernel_text_end, PTE_KERNEL_TEXT);
     boot_map_image(root, kernel_text_end, kernel_rodata_end, PTE_KERNEL_RODATA);
     boot_map_image(root, kernel_rodata_end, kernel_data_end, PTE_KERNEL_DATA);

@@ -1,7 +1,8 @@
 /*
  * space.h - the kernel's half of the address space, as 64-bit Windows 6.1 divides it, and how it comes to be.
  *
- *      fffff680'00000000   self map: every page table of the running space
+ *      ffed0000'00000000   with five levels: the self map of the PML5, every page table of the running space
+ *      fffff680'00000000   self map: every page table of the running space; with five levels, of the kernel's half
  *      fffff700'00000000   hyperspace: one page through which a frame without an address is reached
  *      fffff780'00000000   KUSER_SHARED_DATA
  *      fffff800'00000000   the kernel's image, at its physical address
@@ -13,7 +14,7 @@
 #include "lab.h"
 #include "paging/paging.h"
 
-enum { SELF_MAP_SLOT = 0x1ed };
+enum { SELF_MAP_SLOT = 0x1ed, KERNEL_PML5_SLOT = 0x1ff };
 enum { HYPERSPACE = 0xfffff70000000000ull };
 enum { SHARED_DATA = 0xfffff78000000000ull };
 enum { KERNEL_BASE = 0xfffff80000000000ull };

@@ -7,7 +7,10 @@
 #include "paging/paging.h"
 #include "paging/space.h"
 
-enum { INDEX_BITS = 9 };
+enum { INDEX_BITS = 9, PML4_BITS = 48 };
+
+/* Where the addresses begin whose upper 16 bits are ones: with five levels, those that one PML4 translates. */
+enum { PML4_SPACE = 0xffff000000000000ull };
 
 enum pt_level pt_root_level(void) {
     return read_cr4() & CR4_LA57 ? PML5 : PML4;
@@ -23,24 +26,40 @@ u64 pt_canonical(u64 address) {
     return (u64)((i64)(address << unused) >> unused);
 }
 
+/* Where the kernel's PML4 translates: everything with four levels, what the PML5's last entry maps with five. */
+static bool is_below_kernel_pml4(u64 address) {
+    return pt_root_level() == PML4 || address >= PML4_SPACE;
+}
+
 /*
- * One step up the self map: the address of the entry of the lowest level that maps `address`. The slot goes in at the
+ * One step up a self map: the address of the entry of the lowest level that maps `address`. The slot goes in at the
  * top, the indices move one place down, the lowest becomes the offset in the page (8 bytes an entry):
  *
  *      address   | PML4 | PDPT |  PD  |  PT  | offset |
  *      entry     | slot | PML4 | PDPT |  PD  | PT * 8 |
+ *
+ * `bits` is how many bits of an address the table translates that the self map is a slot of.
  */
-static u64 step_up(u64 address) {
-    u64 bits = translated_bits();
-    u64 below_slot = (1ull << (bits - INDEX_BITS)) - 1;
-    return pt_canonical((u64)SELF_MAP_SLOT << (bits - INDEX_BITS) | (address >> INDEX_BITS & below_slot & ~7ull));
+static u64 step_up(u64 address, u64 bits) {
+    u64 below_slot = (1ull << (bits - INDEX_BITS)) - 1, ones = ~0ull << bits;
+    return ones | (u64)SELF_MAP_SLOT << (bits - INDEX_BITS) | (address >> INDEX_BITS & below_slot & ~7ull);
 }
 
 /* An entry is itself mapped by the entry one step further up, and that is the entry of the next level. */
 pte_t *pt_entry(u64 address, enum pt_level level) {
+    u64 bits = level < PML5 && is_below_kernel_pml4(address) ? PML4_BITS : translated_bits();
     for (u64 i = 0; i < level; i++)
-        address = step_up(address);
+        address = step_up(address, bits);
     return (pte_t *)address;
+}
+
+u64 pt_mapped_by(const pte_t *entry) {
+    u64 address = (u64)entry << INDEX_BITS;
+    return pt_root_level() == PML5 && is_below_kernel_pml4((u64)entry) ? address | PML4_SPACE : pt_canonical(address);
+}
+
+bool pt_is_self_map(const pte_t *entry) {
+    return pt_entry((u64)entry, PT) == entry;
 }
 
 /* Other eyes, the CPU's among them, see the whole entry at once. */
@@ -60,7 +79,10 @@ static u64 bits_of(u64 raw, u64 high, u64 low) {
     return raw & (~0ull >> (63 - high)) & (~0ull << low);
 }
 
-/* Intel SDM vol. 3A, "Reserved Bits" of 4-level paging. Bits 11:0 of a leaf mean something, 12 is its PAT bit. */
+/*
+ * Intel SDM vol. 3A, "Reserved Bits" of 4-level paging. Bits 11:0 of a leaf mean something, 12 is its PAT bit. AMD's
+ * manual (APM vol. 2, "Long-Mode Page Translation") reserves bit 8 of the two highest levels, too.
+ */
 u64 pt_reserved(enum pt_level level, pte_t entry) {
     u64 reserved = 0;
     if (lab_cpu.max_physical_bits < 52)
@@ -71,6 +93,8 @@ u64 pt_reserved(enum pt_level level, pte_t entry) {
         reserved |= bits_of(entry.raw, __builtin_ctzll(pt_page_size(level)) - 1, 13);
     if (level > PD && !pt_is_leaf(level, entry))
         reserved |= entry.raw & PTE_PS;
+    if (level >= PML4 && cpu_is_amd())
+        reserved |= entry.raw & PTE_G;
     return reserved;
 }
 

@@ -72,6 +72,7 @@ def machine_options(function: Decorated) -> Decorated:
         click.option("--cpu", default="max", show_default=True, metavar="MODEL", help="QEMU's CPU model."),
         click.option("--ram", default="64M", show_default=True, metavar="SIZE", help="RAM, such as 64M or 2G."),
         click.option("--machine", default="microvm", show_default=True, help="microvm or q35."),
+        click.option("--la57", is_flag=True, help="Five levels of page tables instead of four."),
         click.option(
             "--verifier", is_flag=True, help="Stop documented misuse with bug check 0xC4, as Driver Verifier."
         ),
@@ -93,7 +94,7 @@ def make_machine_options(options: dict[str, Any]) -> MachineOptions:
         ram=parse_size(options.pop("ram")),
         cpu=options.pop("cpu"),
         accel=options.pop("accel"),
-        append=("verifier",) if options.pop("verifier") else (),
+        append=tuple(word for word in ("verifier", "la57") if options.pop(word)),
         extra=tuple(options.pop("qemu")),
         **chosen,
     )

@@ -60,7 +60,7 @@ class MachineOptions:
     """The machine to build.
 
     `machine` is microvm or q35, `ram` its RAM in bytes, `kernel` the ELF to boot (the lab's own by default), `append`
-    the words of its command line ("verifier", "exit"), `extra` more arguments for QEMU as they are.
+    the words of its command line ("verifier", "la57", "exit"), `extra` more arguments for QEMU as they are.
 
     >>> MachineOptions(ram=128 << 20, append=("verifier",)).append
     ('verifier',)

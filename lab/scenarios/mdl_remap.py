@@ -9,9 +9,11 @@ from lab.scenarios.registry import scenario
 from lab.x86.address import VirtualAddress
 
 if TYPE_CHECKING:
+    from lab.paging import Walk
     from lab.scenarios.stage import Stage, TracedCall
     from lab.scenarios.step import Step
     from lab.views.report import Report
+    from lab.x86.levels import Level
 
 PAGE = 4096
 TAG = "Lab1"
@@ -109,12 +111,14 @@ class _Remap:
         return True
 
     def _compare(self) -> Part:
-        frames = {self.stage.snapshot().walk(each).mapped.physical.frame for each in (self.pool, self.mapping)}
+        walks = [self.stage.snapshot().walk(each) for each in (self.pool, self.mapping)]
+        frames = {walk.mapped.physical.frame for walk in walks}
         if len(frames) != 1:
             self.stage.refute(f"{self.pool} and {self.mapping} should share a frame, and do not: {frames}")
         yield self.stage.step(
             "Two walks, one frame",
-            f"Four entries each, no table in common below the root, and one frame at the end: {frames.pop():#x}.",
+            f"{walks[0].levels} entries each, no table in common below the {_last_in_common(*walks)}, and one frame at"
+            f" the end: {frames.pop():#x}.",
             agree=(self.pool, self.mapping),
             reports={
                 **self._walks(pool=self.pool, mapping=self.mapping),
@@ -183,3 +187,8 @@ class _Remap:
 
     def _walks(self, **addresses: VirtualAddress) -> dict[str, Report]:
         return {name: self.stage.report("walk", {"address": hex(each)}) for name, each in addresses.items()}
+
+
+def _last_in_common(one: Walk, other: Walk) -> Level:
+    """The lowest level at which two walks go through the same table."""
+    return min(a.level for a, b in zip(one.steps, other.steps, strict=True) if a.table == b.table)

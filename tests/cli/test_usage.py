@@ -117,6 +117,22 @@ def test_run_as_json_holds_a_whole_walk_report_in_a_step(lab: Lab) -> None:
     assert len({walk["physical"] for walk in walks if walk["outcome"] == "mapped"}) == 1
 
 
+def test_run_with_five_levels_shows_them(lab: Lab) -> None:
+    run = lab("run", "--la57", "--json").json
+
+    assert run["outcome"] == "ok"
+    assert {report["levels"] for step in run["steps"] for report in step["reports"].values() if "levels" in report} == {
+        5
+    }
+
+
+def test_run_with_five_levels_on_a_cpu_without_them_ends_with_4_and_says_why(lab: Lab) -> None:
+    outcome = lab("run", "--la57", "--cpu", "qemu64")
+
+    assert outcome.code == 4
+    assert "no 5-level paging (LA57); start QEMU with -cpu max, or boot without the word la57" in outcome.err
+
+
 def test_run_with_the_verifier_ends_with_4_and_names_the_bug_check(lab: Lab) -> None:
     outcome = lab("run", "--verifier", "--json")
 

@@ -218,8 +218,9 @@ def booted(*append: str, machine: str = "microvm", ram: int = 64 * MIB, cpu: str
 class Supply:
     """One guest for many tests, until one of them spoils it."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *append: str, **options: Any) -> None:
         """Take what `booted` takes."""
+        self._append = append
         self._options = options
         self._running = ExitStack()
         self._guest: Probe | None = None
@@ -228,7 +229,7 @@ class Supply:
         """The guest; booted when there is none, or none that can go on."""
         if self._guest is None or not self._guest.machine.is_running:
             self.renew()
-            self._guest = self._running.enter_context(booted(**self._options))
+            self._guest = self._running.enter_context(booted(*self._append, **self._options))
         return self._guest
 
     def renew(self) -> None:
