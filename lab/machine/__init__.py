@@ -11,12 +11,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lab.machine.background import BackgroundMachine, attach, boot, machines, reboot, stop
 from lab.machine.machine import Machine, PendingCall
 from lab.machine.qemu import MachineOptions, parse_size
 
 if TYPE_CHECKING:
     from lab.kernel.mailbox import BugCheck
+    from lab.machine.background import BackgroundMachine, attach, boot, machines, reboot, stop
     from lab.machine.calls import CallResult
     from lab.machine.mailbox import GuestException
 
@@ -40,6 +40,7 @@ _LATE = {
     "CallResult": "lab.machine.calls",
     "GuestException": "lab.machine.mailbox",
     "BugCheck": "lab.kernel.mailbox",
+    **dict.fromkeys(("BackgroundMachine", "attach", "boot", "machines", "reboot", "stop"), "lab.machine.background"),
 }
 """Names whose modules are not needed to start QEMU, and are imported while it boots."""
 

@@ -39,6 +39,9 @@ PIECE = 0x4000
 IGNORED, CUT_OFF = ("=", "&", "(gdb)"), "=thread-group-exited"
 """Lines of gdb that need no parsing, which is the dearest part of reading them; and the exception."""
 
+WORDS = ("~", "@")
+"""What begins gdb's own words and those of QEMU's monitor: parsed only where somebody wants to read them."""
+
 SETTINGS = (
     "breakpoint always-inserted on",  # else each stop removes them and each start sets them again
     "mi-async on",  # the guest can be interrupted while it runs
@@ -74,7 +77,7 @@ class Stop:
     """Why and where the guest stopped.
 
     `reason` is GDB's word: breakpoint-hit, end-stepping-range, function-finished, signal-received, …
-    `breakpoint` is the number of the one that was hit.
+    `breakpoint` is the number of the one that was hit. `function` is empty as long as nothing needed GDB's symbols.
     """
 
     reason: str
@@ -103,7 +106,7 @@ class Gdb:
 
     Everything that needs a stopped guest stops it for as long as it takes, and lets it run on if it was running.
 
-    >>> stopped_at = machine.gdb.break_at(machine.kernel.export("ExAllocatePool").address)
+    >>> stopped_at = machine.gdb.break_at("ExAllocatePool")
     >>> call = machine.post("ExAllocatePool", 0, 64)
     >>> machine.gdb.wait_stopped().function
     'ExAllocatePool'
@@ -117,13 +120,14 @@ class Gdb:
     def __init__(
         self, folder: Path, symbols: Path | None = None, check: Callable[[str, float], None] | None = None
     ) -> None:
-        """Start gdb, which loads `symbols` (an ELF file) while we go on; `attach` comes later.
+        """Start gdb; `attach` comes later. `symbols` (an ELF file) are loaded when something asks for them.
 
         `check` is asked when something is wrong, and raises what is to be raised if QEMU has ended, or does so within
         the seconds given. Raises ToolMissing where there is no gdb.
         """
         command = [find_program("gdb"), "-nx", "-q", "--interpreter=mi3"]
         self._log = folder / "gdb.log"
+        self._symbols = symbols
         self._check_qemu = check
         self._lock: int | None = None
         self._process = spawn(command, errors=self._log, pipes=True)
@@ -134,13 +138,11 @@ class Gdb:
         self._token = 0
         self._results: dict[int, tuple[str, Mapping[str, Any]]] = {}
         self._stops: list[Stop] = []
-        self._console: list[str] = []
+        self._console: list[str] | None = None  # no list: nobody listens
         self._running = False
         self._is_cut_off = False
         for setting in SETTINGS:
             self._send(f"-gdb-set {setting}")
-        if symbols is not None:
-            self._send(f"-file-exec-and-symbols {_quoted(symbols)}")
 
     # --------------------------------------------------------------------------------------------- conversation ----
 
@@ -191,9 +193,35 @@ class Gdb:
 
         Raises what `command` does.
         """
-        self._console.clear()
-        self.command(f"-interpreter-exec console {_quoted(command)}", timeout=timeout)
-        return "".join(self._console)
+        self._load_symbols()
+        return self._listen(command, timeout)
+
+    def monitor(self, command: str, *, timeout: float = ANSWER_TIMEOUT) -> str:
+        r"""Send a command to QEMU's monitor, and return what that prints.
+
+        >>> machine.gdb.monitor("info status")
+        'VM status: paused\r\n'
+
+        Raises what `command` does.
+        """
+        with self.stopped():
+            return self._listen(f"monitor {command}", timeout)
+
+    def _listen(self, command: str, timeout: float = ANSWER_TIMEOUT) -> str:
+        words: list[str] = []
+        self._console = words
+        try:
+            self.command(f"-interpreter-exec console {_quoted(command)}", timeout=timeout)
+        finally:
+            self._console = None
+        return "".join(words)
+
+    def _load_symbols(self) -> None:
+        """Have gdb read the ELF file. It takes as long as all else of gdb's start, so only those wait who need it."""
+        symbols, self._symbols = self._symbols, None
+        if symbols is not None:
+            with self.stopped():
+                self.command(f"-file-exec-and-symbols {_quoted(symbols)}")
 
     def _send(self, command: str) -> int:
         self._token += 1
@@ -219,7 +247,8 @@ class Gdb:
     def _take(self, line: str) -> None:
         from pygdbmi.gdbmiparser import parse_response
 
-        if line.startswith(IGNORED) and not line.startswith(CUT_OFF):
+        ignored = IGNORED if self._console is not None else IGNORED + WORDS
+        if line.startswith(ignored) and not line.startswith(CUT_OFF):
             return
         record = parse_response(line)
         kind, message, payload = record["type"], record["message"], record["payload"]
@@ -232,7 +261,7 @@ class Gdb:
             self._stops.append(_stop_of(payload or {}))
         elif kind == "notify" and message == "thread-group-exited":
             self._is_cut_off = True
-        elif kind in ("console", "target"):  # gdb's own words, and those of QEMU's monitor
+        elif kind in ("console", "target") and self._console is not None:
             self._console.append(payload)
 
     def _check(self, during: str) -> None:
@@ -328,6 +357,7 @@ class Gdb:
 
     def finish(self, timeout: float = ANSWER_TIMEOUT) -> Stop:
         """Run until the present function has returned to its caller; the result is in `rax`."""
+        self._load_symbols()
         return self._run("-exec-finish", timeout)
 
     def _run(self, command: str, timeout: float) -> Stop:
@@ -349,6 +379,8 @@ class Gdb:
 
         A function's name means the place after its prologue. Raises GdbError where there is no such place.
         """
+        if isinstance(location, str):
+            self._load_symbols()
         place = f"*{location:#x}" if isinstance(location, int) else location
         options = "-t " * temporary + "-h " * hardware + (f"-c {_quoted(condition)} " if condition else "")
         with self.stopped():
@@ -371,7 +403,7 @@ class Gdb:
         # One line of text for all: MI's own list takes five times as long to print and to parse.
         wanted = ",".join(f"${name}" for name in INTEGER_REGISTERS)
         with self.stopped():
-            line = self.console(f'printf "{"%lx " * len(INTEGER_REGISTERS)}\\n",{wanted}')
+            line = self._listen(f'printf "{"%lx " * len(INTEGER_REGISTERS)}\\n",{wanted}')
         registers = dict(zip(INTEGER_REGISTERS, (int(word, 16) for word in line.split()), strict=True))
         registers["rflags"] = registers.pop("eflags")
         return registers
@@ -393,12 +425,26 @@ class Gdb:
                 piece = data[start : start + PIECE]
                 self.command(f"-data-write-memory-bytes {address + start:#x} {piece.hex()}")
 
+    def call(self, function: int, *arguments: int, timeout: float = ANSWER_TIMEOUT) -> int:
+        """Have the guest call a function, whatever it is doing, and return its 64-bit result.
+
+        The function follows the System V convention, as the kernel's own do. A halted CPU does not go on by itself:
+        `Machine.gdb_call` wakes it. Raises GdbError when the guest stops before the function has returned.
+        """
+        types, values = ",".join(["long"] * len(arguments)), ",".join(map(hex, arguments))
+        value = self._evaluate(f"((unsigned long(*)({types})){int(function):#x})({values})", timeout)
+        return int(value)
+
     def evaluate(self, expression: str, *, timeout: float = ANSWER_TIMEOUT) -> str:
         """Return the value of a C expression as GDB prints it; calls in it follow the System V convention.
 
         >>> machine.gdb.evaluate("sizeof(struct _MDL)")
         '48'
         """
+        self._load_symbols()
+        return self._evaluate(expression, timeout)
+
+    def _evaluate(self, expression: str, timeout: float) -> str:
         with self.stopped():
             return str(self.command(f"-data-evaluate-expression {_quoted(expression)}", timeout=timeout)["value"])
 
@@ -408,6 +454,7 @@ class Gdb:
 
     def backtrace(self) -> list[Frame]:
         """Return the call stack, innermost first."""
+        self._load_symbols()
         with self.stopped():
             frames: Any = self.command("-stack-list-frames")["stack"]
         return [

@@ -19,7 +19,6 @@ from lab.machine.folder import Folder
 from lab.machine.host import find_image, runtime_directory
 from lab.machine.process import Process, uninterrupted
 from lab.machine.qemu import MONITORS, MachineOptions, Qemu, ram_banks
-from lab.machine.record import Record
 from lab.machine.waiting import wait_until
 
 # Whatever is not needed to start QEMU is imported while it boots.
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from lab.machine.gdb import Gdb
     from lab.machine.mailbox import Argument, Mailbox
     from lab.machine.qmp import Qmp
+    from lab.machine.record import Record
     from lab.memory.ram import SharedRam
     from lab.snapshot import Registers, Snapshot
     from lab.x86.address import PhysicalAddress
@@ -40,12 +40,15 @@ __all__ = ["Machine", "PendingCall"]
 START_TIMEOUT = 10.0
 CALL_TIMEOUT = 5.0
 
+TRUE = 0xFF
+"""The bits in which a C function returns a bool; those above it may be anything."""
+
 
 class Machine:
     """A machine: QEMU and the guest in it.
 
     Use it as a context manager: inside, the guest is up; afterwards QEMU is gone, and all files with it, whatever
-    happened. With `gdb`, GDB is started and loads the symbols while the guest boots.
+    happened. With `gdb`, GDB is started while the guest boots.
 
     >>> with Machine(MachineOptions(append=("verifier",))) as machine:
     ...     machine.call.MmIsAddressValid(0xfffff78000000000).result
@@ -124,6 +127,8 @@ class Machine:
             self.options = self.options.with_kernel(_keep_kernel(source, self._folder.path))
         self._qemu = Qemu.start(self.options, self._folder, lasting=bool(self.name))
         if self.name:
+            from lab.machine.record import Record
+
             Record.of(self.name, self.options, source, self._qemu).save(self._folder.path)
         if self._wants_gdb:
             self._idle_gdb = self._start_gdb()
@@ -453,11 +458,12 @@ class Machine:
         GdbError when the guest stops before the function has returned.
         """
         target, mailbox = self._target(function, len(arguments)), self.mailbox
+        guarded_call = self.kernel.symbol("trap_guarded_call").address
         with self.gdb.stopped():
-            expression = mailbox.stage(target.address, arguments)
+            staged = mailbox.stage(target.address, arguments)
             mailbox.ring()  # a halted CPU does not go on by itself, wherever its instruction pointer points
-            returned = self.gdb.evaluate(expression, timeout=timeout) != "0"
-        return target.result(mailbox.staged_reply(returned=returned))
+            returned = self.gdb.call(guarded_call, *staged, timeout=timeout) & TRUE
+        return target.result(mailbox.staged_reply(returned=bool(returned)))
 
     def _target(self, function: str | int, count: int) -> Target:
         target = self._targets.get(function)
@@ -500,8 +506,7 @@ class Machine:
 
         if self._gdb is None:
             return self.qmp.gva2gpa(address)
-        with self._gdb.stopped():
-            return parse_gva2gpa(self._gdb.console(f"monitor gva2gpa {address:#x}"))
+        return parse_gva2gpa(self._gdb.monitor(f"gva2gpa {address:#x}"))
 
     def snapshot(self) -> Snapshot:
         """Return the machine as it is now, for inspectors; pause it first where the moment matters.

@@ -217,21 +217,20 @@ class Mailbox:
 
     # ----------------------------------------------------------------------------------------- calls without it ----
 
-    def stage(self, function: int, arguments: Sequence[int]) -> str:
-        """Prepare a guarded call that somebody else makes the guest do, whatever it is doing; return the C expression.
+    def stage(self, function: int, arguments: Sequence[int]) -> tuple[int, ...]:
+        """Prepare a guarded call that somebody else makes the guest do, whatever it is doing.
 
-        Arguments and answer lie at the end of the scratch area, which no request uses.
+        Return the arguments for the guest's trap_guarded_call, which says whether the function returned. All that they
+        point to lies at the end of the scratch area, which no request uses.
         """
         for index, argument in enumerate(arguments, self._staged // 8):
             self._words[index] = argument & MASK64
         here = self._address + self._staged
         result, cr2, registers = (here + offset for offset in self._staged_answers)
-        word = "(unsigned long long *)"
-        answers = f"{word}{result:#x}, (struct lab_registers *){registers:#x}, {word}{cr2:#x}"
-        return f"(int)trap_guarded_call((void *){function:#x}, {word}{here:#x}, {answers})"
+        return function, here, result, registers, cr2
 
     def staged_reply(self, *, returned: bool) -> Reply:
-        """Read what became of the staged call; the expression was true if it `returned`."""
+        """Read what became of the staged call, which `returned` or not."""
         result, cr2, registers = (self._staged + offset for offset in self._staged_answers)
         if returned:
             return Reply(self._words[result // 8])

@@ -16,7 +16,7 @@ from lab.machine.trace import call_text, result_text, return_address
 from lab.scenarios.books import Books
 from lab.scenarios.step import Agreement, Halt, Step
 from lab.snapshot import Snapshot
-from lab.snapshot.changes import EntryChange, TableImage, capture, diff
+from lab.snapshot.changes import EntryChange, TableImage, capture, diff, recapture
 from lab.views import find_view
 from lab.views.registry import Raw
 from lab.views.report import Report
@@ -56,6 +56,7 @@ class Stage:
         self._pending: PendingCall | None = None
         self._watches_faults = False
         self._now: Snapshot | None = None
+        self._last_tables: TableImage | None = None
 
     # ---------------------------------------------------------------------------------------------------- acting ----
 
@@ -116,7 +117,9 @@ class Stage:
         return Halt("return", target.name, stop.address, "returns" if value is None else f"returns {value}")
 
     def _tables(self, snapshot: Snapshot) -> TableImage:
-        return capture(snapshot.memory, snapshot.state)
+        last, memory, state = self._last_tables, snapshot.memory, snapshot.state
+        self._last_tables = recapture(memory, state, last) if last else capture(memory, state)
+        return self._last_tables
 
     # --------------------------------------------------------------------------------------------------- showing ----
 

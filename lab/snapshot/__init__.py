@@ -4,8 +4,8 @@ Inspectors take a `Snapshot` and need nothing else, so they work alike on a runn
 memory made up for a test. `kernel` is None for a guest that is not ours.
 """
 
-from lab.snapshot.changes import EntryChange, TableImage, capture, diff
+from lab.snapshot.changes import EntryChange, TableImage, capture, diff, recapture
 from lab.snapshot.registers import Registers
 from lab.snapshot.snapshot import Snapshot
 
-__all__ = ["Snapshot", "Registers", "TableImage", "EntryChange", "capture", "diff"]
+__all__ = ["Snapshot", "Registers", "TableImage", "EntryChange", "capture", "recapture", "diff"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lab.errors import LabError, NoMemoryAt
 from lab.memory import MadeUpMemory, MadeUpSpace
-from lab.snapshot import EntryChange, TableImage, capture, diff
+from lab.snapshot import EntryChange, TableImage, capture, diff, recapture
 from lab.x86 import Entry, Level, PhysicalAddress
 
 VA = 0xFFFFF88000004000
@@ -128,3 +128,14 @@ def test_any_garbage_in_tables_is_compared(writes: list[tuple[int, int, int]]) -
         assert isinstance(change.new, Entry)
         assert change.end - change.start == change.level.page_size
     assert diff(after, after, space.state) == ()
+
+
+def test_capturing_again_gives_the_same_capture_until_an_entry_changes(space: MadeUpSpace) -> None:
+    before = capture(space.memory, space.state)
+
+    assert recapture(space.memory, space.state, before) is before
+    space.map(VA, 0x12B000, "rw-")
+    after = recapture(space.memory, space.state, before)
+
+    assert after == capture(space.memory, space.state)
+    assert [change.kind for change in diff(before, after, space.state)] == ["created"]
