@@ -33,17 +33,27 @@ struct lab_export {
     const void *function;
     const char *help; /* one line; NULL for Windows exports, whose help is Microsoft's */
     u64 kind;         /* enum lab_export_kind */
+    const void *gate; /* what drivers get instead of `function`, where it is a memory call; NULL otherwise */
 };
 
-#define LAB_EXPORT_ENTRY(id, name, address, text, type)                                                                \
+#define LAB_EXPORT_ENTRY(id, name, address, text, type, gate)                                                          \
     static const struct lab_export lab_export_##id                                                                     \
-        __attribute__((section(".lab.exports"), used, aligned(8))) = {name, (const void *)address, text, type}
-#define LAB_EXPORT_ALIAS(id, name, symbol) LAB_EXPORT_ENTRY(id, name, symbol, NULL, LAB_EXPORT_NT)
+        __attribute__((section(".lab.exports"), used, aligned(8))) = {name, (const void *)address, text, type, gate}
+#define LAB_EXPORT_ALIAS(id, name, symbol) LAB_EXPORT_ENTRY(id, name, symbol, NULL, LAB_EXPORT_NT, NULL)
 
-#define NT_EXPORT(symbol) LAB_EXPORT_ENTRY(symbol, #symbol, symbol, NULL, LAB_EXPORT_NT)
+#define NT_EXPORT(symbol) LAB_EXPORT_ENTRY(symbol, #symbol, symbol, NULL, LAB_EXPORT_NT, NULL)
 #define NT_EXPORT_AS(name, symbol) LAB_EXPORT_ALIAS(__COUNTER__, name, symbol) /* a second name, or C's own */
-#define NT_EXPORT_DATA(symbol) LAB_EXPORT_ENTRY(symbol, #symbol, &symbol, NULL, LAB_EXPORT_NT_DATA)
-#define LAB_COMMAND(symbol, help) LAB_EXPORT_ENTRY(symbol, #symbol, symbol, help, LAB_EXPORT_COMMAND)
+#define NT_EXPORT_DATA(symbol) LAB_EXPORT_ENTRY(symbol, #symbol, &symbol, NULL, LAB_EXPORT_NT_DATA, NULL)
+#define LAB_COMMAND(symbol, help) LAB_EXPORT_ENTRY(symbol, #symbol, symbol, help, LAB_EXPORT_COMMAND, NULL)
+
+/* A call that takes, gives back, describes, maps or translates memory: drivers come to it by a gate (memory/gate.S). */
+#define NT_MEMORY_EXPORT(symbol)                                                                                       \
+    __asm__(".pushsection .text\n"                                                                                     \
+            "gate_" #symbol ": leaq " #symbol "(%rip), %r11\n"                                                         \
+            "jmp journal_gate\n"                                                                                       \
+            ".popsection");                                                                                            \
+    extern const u8 gate_##symbol[];                                                                                   \
+    LAB_EXPORT_ENTRY(symbol, #symbol, symbol, NULL, LAB_EXPORT_NT, gate_##symbol)
 
 /* Bounds of the table, from the linker script; order is link order, readers sort by name. */
 extern const struct lab_export lab_exports_start[], lab_exports_end[];

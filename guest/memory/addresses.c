@@ -3,6 +3,7 @@
  */
 #include "boot/boot_info.h"
 #include "memory/frames.h"
+#include "memory/journal.h"
 #include "memory/ledger.h"
 #include "memory/pool.h"
 #include "memory/special_pool.h"
@@ -19,13 +20,13 @@ PHYSICAL_ADDRESS NTAPI MmGetPhysicalAddress(PVOID BaseAddress) {
         result.QuadPart = (LONGLONG)physical;
     return result;
 }
-NT_EXPORT(MmGetPhysicalAddress);
+NT_MEMORY_EXPORT(MmGetPhysicalAddress);
 
 BOOLEAN NTAPI MmIsAddressValid(PVOID VirtualAddress) {
     u64 physical;
     return pt_translate((u64)VirtualAddress, &physical);
 }
-NT_EXPORT(MmIsAddressValid);
+NT_MEMORY_EXPORT(MmIsAddressValid);
 
 static bool is_paged_pool(u64 address) {
     struct pool_page *page = pool_page_of(address);
@@ -37,7 +38,7 @@ static BOOLEAN NTAPI MmIsNonPagedSystemAddressValid(PVOID VirtualAddress) {
     bool system = (u64)VirtualAddress >= SYSTEM_RANGE_START;
     return system && MmIsAddressValid(VirtualAddress) && !is_paged_pool((u64)VirtualAddress);
 }
-NT_EXPORT(MmIsNonPagedSystemAddressValid);
+NT_MEMORY_EXPORT(MmIsNonPagedSystemAddressValid);
 
 /* ---------------------------------------------------------------------------------- from physical to virtual ---- */
 
@@ -60,7 +61,7 @@ static PVOID NTAPI MmGetVirtualForPhysical(PHYSICAL_ADDRESS PhysicalAddress) {
     u64 physical = (u64)PhysicalAddress.QuadPart, address = virtual_of(physical >> PAGE_SHIFT);
     return address ? (PVOID)(address + OFFSET_IN_PAGE(physical)) : NULL;
 }
-NT_EXPORT(MmGetVirtualForPhysical);
+NT_MEMORY_EXPORT(MmGetVirtualForPhysical);
 
 /* ---------------------------------------------------------------------------------------------------- copies ---- */
 
@@ -93,7 +94,7 @@ static NTSTATUS NTAPI MmCopyMemory(PVOID TargetAddress, MM_COPY_ADDRESS SourceAd
     }
     return STATUS_SUCCESS;
 }
-NT_EXPORT(MmCopyMemory);
+NT_MEMORY_EXPORT(MmCopyMemory);
 
 /* --------------------------------------------------------------------------------------------------------- RAM ---- */
 
@@ -117,18 +118,18 @@ static PPHYSICAL_MEMORY_RANGE physical_ranges(const void *caller) {
 }
 
 static PPHYSICAL_MEMORY_RANGE NTAPI MmGetPhysicalMemoryRanges(VOID) {
-    return physical_ranges(__builtin_return_address(0));
+    return physical_ranges(CALLER());
 }
-NT_EXPORT(MmGetPhysicalMemoryRanges);
+NT_MEMORY_EXPORT(MmGetPhysicalMemoryRanges);
 
 /* There is one partition of memory. */
 static PPHYSICAL_MEMORY_RANGE NTAPI MmGetPhysicalMemoryRangesEx(PVOID PartitionObject) {
-    return PartitionObject ? NULL : physical_ranges(__builtin_return_address(0));
+    return PartitionObject ? NULL : physical_ranges(CALLER());
 }
-NT_EXPORT(MmGetPhysicalMemoryRangesEx);
+NT_MEMORY_EXPORT(MmGetPhysicalMemoryRangesEx);
 
 static PPHYSICAL_MEMORY_RANGE NTAPI MmGetPhysicalMemoryRangesEx2(PVOID PartitionObject, ULONG Flags) {
     (void)Flags;
-    return PartitionObject ? NULL : physical_ranges(__builtin_return_address(0));
+    return PartitionObject ? NULL : physical_ranges(CALLER());
 }
-NT_EXPORT(MmGetPhysicalMemoryRangesEx2);
+NT_MEMORY_EXPORT(MmGetPhysicalMemoryRangesEx2);

@@ -1,6 +1,7 @@
 /*
  * contiguous.c - memory that comes with an address of its own: physically contiguous, or not cached.
  */
+#include "memory/journal.h"
 #include "memory/ledger.h"
 #include "memory/mapping.h"
 #include "memory/pool_blocks.h"
@@ -88,11 +89,11 @@ static PVOID NTAPI MmAllocateContiguousMemory(SIZE_T NumberOfBytes, PHYSICAL_ADD
     struct contiguous_request request = {
         .bytes = NumberOfBytes,
         .highest = HighestAcceptableAddress,
-        .caller = __builtin_return_address(0),
+        .caller = CALLER(),
     };
     return allocate_with_cache(request, MmCached);
 }
-NT_EXPORT(MmAllocateContiguousMemory);
+NT_MEMORY_EXPORT(MmAllocateContiguousMemory);
 
 static PVOID NTAPI MmAllocateContiguousMemorySpecifyCache(SIZE_T NumberOfBytes,
                                                           PHYSICAL_ADDRESS LowestAcceptableAddress,
@@ -104,11 +105,11 @@ static PVOID NTAPI MmAllocateContiguousMemorySpecifyCache(SIZE_T NumberOfBytes,
         .lowest = LowestAcceptableAddress,
         .highest = HighestAcceptableAddress,
         .boundary = BoundaryAddressMultiple,
-        .caller = __builtin_return_address(0),
+        .caller = CALLER(),
     };
     return allocate_with_cache(request, CacheType);
 }
-NT_EXPORT(MmAllocateContiguousMemorySpecifyCache);
+NT_MEMORY_EXPORT(MmAllocateContiguousMemorySpecifyCache);
 
 static PVOID NTAPI MmAllocateContiguousMemorySpecifyCacheNode(SIZE_T NumberOfBytes,
                                                               PHYSICAL_ADDRESS LowestAcceptableAddress,
@@ -120,11 +121,11 @@ static PVOID NTAPI MmAllocateContiguousMemorySpecifyCacheNode(SIZE_T NumberOfByt
         .lowest = LowestAcceptableAddress,
         .highest = HighestAcceptableAddress,
         .boundary = BoundaryAddressMultiple,
-        .caller = __builtin_return_address(0),
+        .caller = CALLER(),
     };
     return is_node(PreferredNode) ? allocate_with_cache(request, CacheType) : NULL;
 }
-NT_EXPORT(MmAllocateContiguousMemorySpecifyCacheNode);
+NT_MEMORY_EXPORT(MmAllocateContiguousMemorySpecifyCacheNode);
 
 static PVOID NTAPI MmAllocateContiguousNodeMemory(SIZE_T NumberOfBytes, PHYSICAL_ADDRESS LowestAcceptableAddress,
                                                   PHYSICAL_ADDRESS HighestAcceptableAddress,
@@ -135,11 +136,11 @@ static PVOID NTAPI MmAllocateContiguousNodeMemory(SIZE_T NumberOfBytes, PHYSICAL
         .lowest = LowestAcceptableAddress,
         .highest = HighestAcceptableAddress,
         .boundary = BoundaryAddressMultiple,
-        .caller = __builtin_return_address(0),
+        .caller = CALLER(),
     };
     return is_node(PreferredNode) ? allocate_with_protect(request, Protect) : NULL;
 }
-NT_EXPORT(MmAllocateContiguousNodeMemory);
+NT_MEMORY_EXPORT(MmAllocateContiguousNodeMemory);
 
 /* There is one partition of memory. What is received in *NumberOfBytes is whole pages. */
 static NTSTATUS NTAPI MmAllocateContiguousMemoryEx(PSIZE_T NumberOfBytes, PHYSICAL_ADDRESS LowestAcceptableAddress,
@@ -152,7 +153,7 @@ static NTSTATUS NTAPI MmAllocateContiguousMemoryEx(PSIZE_T NumberOfBytes, PHYSIC
         .lowest = LowestAcceptableAddress,
         .highest = HighestAcceptableAddress,
         .boundary = BoundaryAddressMultiple,
-        .caller = __builtin_return_address(0),
+        .caller = CALLER(),
     };
     (void)Tag;
     if (PartitionObject || Flags & ~(ULONG)MM_ALLOCATE_CONTIGUOUS_MEMORY_FAST_ONLY || !is_node(PreferredNode) ||
@@ -164,7 +165,7 @@ static NTSTATUS NTAPI MmAllocateContiguousMemoryEx(PSIZE_T NumberOfBytes, PHYSIC
     *NumberOfBytes = PAGES_OF(request.bytes) * PAGE_SIZE;
     return STATUS_SUCCESS;
 }
-NT_EXPORT(MmAllocateContiguousMemoryEx);
+NT_MEMORY_EXPORT(MmAllocateContiguousMemoryEx);
 
 static VOID NTAPI MmFreeContiguousMemory(PVOID BaseAddress) {
     u64 pages = system_ptes_reserved((u64)BaseAddress, SYSTEM_PTE_CONTIGUOUS);
@@ -173,7 +174,7 @@ static VOID NTAPI MmFreeContiguousMemory(PVOID BaseAddress) {
     release((u64)BaseAddress, pages);
     ledger_remove(LEDGER_CONTIGUOUS, BaseAddress);
 }
-NT_EXPORT(MmFreeContiguousMemory);
+NT_MEMORY_EXPORT(MmFreeContiguousMemory);
 
 /* Size and type are not looked at, as in Windows: the base says it all. */
 static VOID NTAPI MmFreeContiguousMemorySpecifyCache(PVOID BaseAddress, SIZE_T NumberOfBytes,
@@ -182,7 +183,7 @@ static VOID NTAPI MmFreeContiguousMemorySpecifyCache(PVOID BaseAddress, SIZE_T N
     (void)CacheType;
     MmFreeContiguousMemory(BaseAddress);
 }
-NT_EXPORT(MmFreeContiguousMemorySpecifyCache);
+NT_MEMORY_EXPORT(MmFreeContiguousMemorySpecifyCache);
 
 /* ------------------------------------------------------------------------------------------------ non-cached ---- */
 
@@ -214,10 +215,10 @@ static PVOID NTAPI MmAllocateNonCachedMemory(SIZE_T NumberOfBytes) {
         system_ptes_release((PVOID)base, pages);
         return NULL;
     }
-    ledger_add(LEDGER_NON_CACHED, (PVOID)base, NumberOfBytes, 0, __builtin_return_address(0));
+    ledger_add(LEDGER_NON_CACHED, (PVOID)base, NumberOfBytes, 0, CALLER());
     return hand_out(base, NumberOfBytes, pages);
 }
-NT_EXPORT(MmAllocateNonCachedMemory);
+NT_MEMORY_EXPORT(MmAllocateNonCachedMemory);
 
 static VOID NTAPI MmFreeNonCachedMemory(PVOID BaseAddress, SIZE_T NumberOfBytes) {
     u64 pages = system_ptes_reserved((u64)BaseAddress, SYSTEM_PTE_NON_CACHED);
@@ -228,4 +229,4 @@ static VOID NTAPI MmFreeNonCachedMemory(PVOID BaseAddress, SIZE_T NumberOfBytes)
     release((u64)BaseAddress, pages);
     ledger_remove(LEDGER_NON_CACHED, BaseAddress);
 }
-NT_EXPORT(MmFreeNonCachedMemory);
+NT_MEMORY_EXPORT(MmFreeNonCachedMemory);

@@ -2,6 +2,7 @@
  * io_space.c - physical addresses at system PTEs: registers of devices, and RAM that has an owner.
  */
 #include "cpu/cpu.h"
+#include "memory/journal.h"
 #include "memory/ledger.h"
 #include "memory/mapping.h"
 #include "memory/verifier.h"
@@ -44,31 +45,31 @@ static PVOID NTAPI MmMapIoSpace(PHYSICAL_ADDRESS PhysicalAddress, SIZE_T NumberO
     struct io_request request = {
         .physical = (u64)PhysicalAddress.QuadPart,
         .bytes = NumberOfBytes,
-        .caller = __builtin_return_address(0),
+        .caller = CALLER(),
     };
     return mapping_kind_of_cache(CacheType, &request.kind) ? map(&request) : NULL;
 }
-NT_EXPORT(MmMapIoSpace);
+NT_MEMORY_EXPORT(MmMapIoSpace);
 
 static PVOID NTAPI MmMapIoSpaceEx(PHYSICAL_ADDRESS PhysicalAddress, SIZE_T NumberOfBytes, ULONG Protect) {
     struct io_request request = {
         .physical = (u64)PhysicalAddress.QuadPart,
         .bytes = NumberOfBytes,
-        .caller = __builtin_return_address(0),
+        .caller = CALLER(),
     };
     const ULONG executable = PAGE_EXECUTE | PAGE_EXECUTE_READ | PAGE_EXECUTE_READWRITE;
     if (lab_options.code_integrity && Protect & executable)
         verifier_stop(VERIFIER_EXECUTABLE_PROTECTION, request.caller, (u64)request.caller, Protect, 0);
     return mapping_kind_of_protect(Protect, &request.kind) ? map(&request) : NULL;
 }
-NT_EXPORT(MmMapIoSpaceEx);
+NT_MEMORY_EXPORT(MmMapIoSpaceEx);
 
 static VOID NTAPI MmUnmapIoSpace(PVOID BaseAddress, SIZE_T NumberOfBytes) {
     u64 base = (u64)PAGE_ALIGN(BaseAddress), pages = pages_of((u64)BaseAddress, NumberOfBytes);
-    verify_irql(APC_LEVEL, VERIFIER_IO_SPACE_UNMAP_IRQL, __builtin_return_address(0), (u64)BaseAddress, NumberOfBytes);
+    verify_irql(APC_LEVEL, VERIFIER_IO_SPACE_UNMAP_IRQL, CALLER(), (u64)BaseAddress, NumberOfBytes);
     if (!pages || system_ptes_reserved(base, SYSTEM_PTE_IO_SPACE) != pages)
         KeBugCheckEx(SYSTEM_PTE_MISUSE, 0x400, (ULONG_PTR)BaseAddress, pages, 0);
     mapping_remove(base, pages);
     ledger_remove(LEDGER_IO_SPACE, (PVOID)base);
 }
-NT_EXPORT(MmUnmapIoSpace);
+NT_MEMORY_EXPORT(MmUnmapIoSpace);

@@ -1,5 +1,6 @@
 #include "memory/lookaside.h"
 
+#include "memory/journal.h"
 #include "memory/ledger.h"
 #include "memory/pool.h"
 #include "memory/verifier.h"
@@ -62,12 +63,12 @@ static void verify_new(const GENERAL_LOOKASIDE_POOL *list, SIZE_T size, const vo
  */
 static PVOID NTAPI allocate_default(POOL_TYPE type, SIZE_T bytes, ULONG tag, PLOOKASIDE_LIST_EX lookaside) {
     (void)lookaside;
-    return pool_call_allocate(type, bytes, tag, __builtin_return_address(0));
+    return pool_call_allocate(type, bytes, tag, CALLER());
 }
 
 static VOID NTAPI free_default(PVOID entry, PLOOKASIDE_LIST_EX lookaside) {
     (void)lookaside;
-    pool_call_free(entry, 0, __builtin_return_address(0));
+    pool_call_free(entry, 0, CALLER());
 }
 
 /* Who is served from special pool gets a list that keeps nothing: each entry shall come from there. */
@@ -144,47 +145,47 @@ static VOID NTAPI ExInitializeNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookasi
                                                   PFREE_FUNCTION Free, ULONG Flags, SIZE_T Size, ULONG Tag,
                                                   USHORT Depth) {
     (void)Depth; /* reserved */
-    initialize_simple(&Lookaside->L.L, Allocate, Free, NonPagedPool | Flags, Size, Tag, __builtin_return_address(0));
+    initialize_simple(&Lookaside->L.L, Allocate, Free, NonPagedPool | Flags, Size, Tag, CALLER());
 }
-NT_EXPORT(ExInitializeNPagedLookasideList);
+NT_MEMORY_EXPORT(ExInitializeNPagedLookasideList);
 
 static VOID NTAPI ExInitializePagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside, PALLOCATE_FUNCTION Allocate,
                                                  PFREE_FUNCTION Free, ULONG Flags, SIZE_T Size, ULONG Tag,
                                                  USHORT Depth) {
     (void)Depth;
-    initialize_simple(&Lookaside->L.L, Allocate, Free, PagedPool | Flags, Size, Tag, __builtin_return_address(0));
+    initialize_simple(&Lookaside->L.L, Allocate, Free, PagedPool | Flags, Size, Tag, CALLER());
 }
-NT_EXPORT(ExInitializePagedLookasideList);
+NT_MEMORY_EXPORT(ExInitializePagedLookasideList);
 
 static VOID NTAPI ExDeleteNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside) {
-    delete(&Lookaside->L.L, __builtin_return_address(0));
+    delete(&Lookaside->L.L, CALLER());
 }
-NT_EXPORT(ExDeleteNPagedLookasideList);
+NT_MEMORY_EXPORT(ExDeleteNPagedLookasideList);
 
 static VOID NTAPI ExDeletePagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside) {
-    delete(&Lookaside->L.L, __builtin_return_address(0));
+    delete(&Lookaside->L.L, CALLER());
 }
-NT_EXPORT(ExDeletePagedLookasideList);
+NT_MEMORY_EXPORT(ExDeletePagedLookasideList);
 
 static PVOID NTAPI ExAllocateFromNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside) {
     return take(&Lookaside->L.L);
 }
-NT_EXPORT(ExAllocateFromNPagedLookasideList);
+NT_MEMORY_EXPORT(ExAllocateFromNPagedLookasideList);
 
 static PVOID NTAPI ExAllocateFromPagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside) {
     return take(&Lookaside->L.L);
 }
-NT_EXPORT(ExAllocateFromPagedLookasideList);
+NT_MEMORY_EXPORT(ExAllocateFromPagedLookasideList);
 
 static VOID NTAPI ExFreeToNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside, PVOID Entry) {
     give(&Lookaside->L.L, Entry);
 }
-NT_EXPORT(ExFreeToNPagedLookasideList);
+NT_MEMORY_EXPORT(ExFreeToNPagedLookasideList);
 
 static VOID NTAPI ExFreeToPagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside, PVOID Entry) {
     give(&Lookaside->L.L, Entry);
 }
-NT_EXPORT(ExFreeToPagedLookasideList);
+NT_MEMORY_EXPORT(ExFreeToPagedLookasideList);
 
 /* --------------------------------------------------------------------------------------------- lists of both ---- */
 
@@ -203,31 +204,31 @@ static NTSTATUS NTAPI ExInitializeLookasideListEx(PLOOKASIDE_LIST_EX Lookaside, 
         return STATUS_INVALID_PARAMETER_4;
     if (Flags > EX_LOOKASIDE_LIST_EX_FLAGS_FAIL_NO_RAISE) /* at most one of the two */
         return STATUS_INVALID_PARAMETER_5;
-    initialize(&Lookaside->L, type_with_flags(PoolType, Flags), Size, Tag, __builtin_return_address(0));
+    initialize(&Lookaside->L, type_with_flags(PoolType, Flags), Size, Tag, CALLER());
     if (Allocate)
         Lookaside->L.AllocateEx = Allocate;
     if (Free)
         Lookaside->L.FreeEx = Free;
     return STATUS_SUCCESS;
 }
-NT_EXPORT(ExInitializeLookasideListEx);
+NT_MEMORY_EXPORT(ExInitializeLookasideListEx);
 
 static VOID NTAPI ExDeleteLookasideListEx(PLOOKASIDE_LIST_EX Lookaside) {
-    delete(&Lookaside->L, __builtin_return_address(0));
+    delete(&Lookaside->L, CALLER());
 }
-NT_EXPORT(ExDeleteLookasideListEx);
+NT_MEMORY_EXPORT(ExDeleteLookasideListEx);
 
 static VOID NTAPI ExFlushLookasideListEx(PLOOKASIDE_LIST_EX Lookaside) {
     flush(&Lookaside->L);
 }
-NT_EXPORT(ExFlushLookasideListEx);
+NT_MEMORY_EXPORT(ExFlushLookasideListEx);
 
 static PVOID NTAPI ExAllocateFromLookasideListEx(PLOOKASIDE_LIST_EX Lookaside) {
     return take(&Lookaside->L);
 }
-NT_EXPORT(ExAllocateFromLookasideListEx);
+NT_MEMORY_EXPORT(ExAllocateFromLookasideListEx);
 
 static VOID NTAPI ExFreeToLookasideListEx(PLOOKASIDE_LIST_EX Lookaside, PVOID Entry) {
     give(&Lookaside->L, Entry);
 }
-NT_EXPORT(ExFreeToLookasideListEx);
+NT_MEMORY_EXPORT(ExFreeToLookasideListEx);

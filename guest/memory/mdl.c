@@ -5,6 +5,7 @@
 
 #include "memory/frames.h"
 #include "memory/inject.h"
+#include "memory/journal.h"
 #include "memory/ledger.h"
 #include "memory/special_pool.h"
 #include "memory/verifier.h"
@@ -26,7 +27,7 @@ enum { DESCRIBED = MDL_MAPPED_TO_SYSTEM_VA | MDL_PAGES_LOCKED | MDL_SOURCE_IS_NO
 SIZE_T NTAPI MmSizeOfMdl(PVOID Base, SIZE_T Length) {
     return sizeof(MDL) + sizeof(PFN_NUMBER) * ADDRESS_AND_SIZE_TO_SPAN_PAGES(Base, Length);
 }
-NT_EXPORT(MmSizeOfMdl);
+NT_MEMORY_EXPORT(MmSizeOfMdl);
 
 /* Leaves Process, MappedSystemVa and the frame numbers as they are, as in Windows: they mean nothing yet. */
 VOID NTAPI MmInitializeMdl(PMDL MemoryDescriptorList, PVOID BaseVa, SIZE_T Length) {
@@ -37,7 +38,7 @@ VOID NTAPI MmInitializeMdl(PMDL MemoryDescriptorList, PVOID BaseVa, SIZE_T Lengt
     MemoryDescriptorList->ByteOffset = BYTE_OFFSET(BaseVa);
     MemoryDescriptorList->ByteCount = (ULONG)Length;
 }
-NT_EXPORT(MmInitializeMdl);
+NT_MEMORY_EXPORT(MmInitializeMdl);
 
 /* The first MDL of an IRP, or the last of those it has. */
 static void attach_to_irp(PIRP irp, PMDL mdl, bool secondary) {
@@ -55,10 +56,10 @@ PMDL NTAPI IoAllocateMdl(PVOID VirtualAddress, ULONG Length, BOOLEAN SecondaryBu
         return NULL;
     if (fixed)
         size = sizeof(MDL) + FIXED_SIZE_PAGES * sizeof(PFN_NUMBER);
-    PMDL mdl = pool_allocate_for(NonPagedPoolNx, size, MDL_TAG, __builtin_return_address(0));
+    PMDL mdl = pool_allocate_for(NonPagedPoolNx, size, MDL_TAG, CALLER());
     if (!mdl)
         return NULL;
-    ledger_add(LEDGER_MDL, mdl, Length, 0, __builtin_return_address(0));
+    ledger_add(LEDGER_MDL, mdl, Length, 0, CALLER());
     MmInitializeMdl(mdl, VirtualAddress, Length);
     if (fixed)
         mdl->MdlFlags |= MDL_ALLOCATED_FIXED_SIZE;
@@ -66,32 +67,32 @@ PMDL NTAPI IoAllocateMdl(PVOID VirtualAddress, ULONG Length, BOOLEAN SecondaryBu
         attach_to_irp(Irp, mdl, SecondaryBuffer);
     return mdl;
 }
-NT_EXPORT(IoAllocateMdl);
+NT_MEMORY_EXPORT(IoAllocateMdl);
 
 /* Obsolete: an MDL in memory of the caller's, or in new memory that he frees with ExFreePool. */
 static PMDL NTAPI MmCreateMdl(PMDL MemoryDescriptorList, PVOID Base, SIZE_T Length) {
     PMDL mdl = MemoryDescriptorList;
     if (!mdl)
-        mdl = pool_allocate_for(NonPagedPoolNx, MmSizeOfMdl(Base, Length), MDL_TAG, __builtin_return_address(0));
+        mdl = pool_allocate_for(NonPagedPoolNx, MmSizeOfMdl(Base, Length), MDL_TAG, CALLER());
     if (!mdl)
         return NULL;
     if (mdl != MemoryDescriptorList)
-        ledger_add(LEDGER_MDL, mdl, Length, 0, __builtin_return_address(0));
+        ledger_add(LEDGER_MDL, mdl, Length, 0, CALLER());
     MmInitializeMdl(mdl, Base, Length);
     return mdl;
 }
-NT_EXPORT(MmCreateMdl);
+NT_MEMORY_EXPORT(MmCreateMdl);
 
 /* The mapping of a partial MDL goes with it; any other that still stands is left standing, without an owner. */
 VOID NTAPI IoFreeMdl(PMDL Mdl) {
-    const void *caller = __builtin_return_address(0);
+    const void *caller = CALLER();
     if (Mdl->MdlFlags & MDL_PARTIAL_HAS_BEEN_MAPPED)
         mdl_unmap(Mdl->MappedSystemVa, Mdl);
     if (lab_options.verifier && mdl_owns_mapping(Mdl))
         verifier_stop(VERIFIER_FREE_MAPPED_MDL, caller, (u64)Mdl, mdl_flags(Mdl), 0);
     pool_call_free(Mdl, 0, caller);
 }
-NT_EXPORT(IoFreeMdl);
+NT_MEMORY_EXPORT(IoFreeMdl);
 
 /* -------------------------------------------------------------------------------------------------- describing ---- */
 
@@ -116,7 +117,7 @@ static void verify_build(PMDL mdl, const void *caller) {
 VOID NTAPI MmBuildMdlForNonPagedPool(PMDL MemoryDescriptorList) {
     PMDL mdl = MemoryDescriptorList;
     if (lab_options.verifier)
-        verify_build(mdl, __builtin_return_address(0));
+        verify_build(mdl, CALLER());
     u64 address = (u64)mdl->StartVa;
     for (u64 i = 0; i < mdl_pages(mdl); i++, address += PAGE_SIZE) {
         u64 physical;
@@ -130,4 +131,4 @@ VOID NTAPI MmBuildMdlForNonPagedPool(PMDL MemoryDescriptorList) {
     mdl->MappedSystemVa = MmGetMdlVirtualAddress(mdl);
     mdl->MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
 }
-NT_EXPORT(MmBuildMdlForNonPagedPool);
+NT_MEMORY_EXPORT(MmBuildMdlForNonPagedPool);

@@ -3,6 +3,7 @@
  */
 #include "boot/boot_info.h"
 #include "memory/frames.h"
+#include "memory/journal.h"
 #include "memory/ledger.h"
 #include "memory/mdl.h"
 #include "memory/verifier.h"
@@ -33,7 +34,7 @@ static void verify_unlock(PMDL mdl, const void *caller) {
 }
 
 VOID NTAPI MmUnlockPages(PMDL MemoryDescriptorList) {
-    const void *caller = __builtin_return_address(0);
+    const void *caller = CALLER();
     PMDL mdl = MemoryDescriptorList;
     verify_irql(DISPATCH_LEVEL, VERIFIER_UNLOCK_IRQL, caller, (u64)mdl, 0);
     if (lab_options.verifier)
@@ -44,7 +45,7 @@ VOID NTAPI MmUnlockPages(PMDL MemoryDescriptorList) {
     mdl->MdlFlags &= ~(MDL_PAGES_LOCKED | MDL_IO_SPACE);
     ledger_remove(LEDGER_LOCK, mdl);
 }
-NT_EXPORT(MmUnlockPages);
+NT_MEMORY_EXPORT(MmUnlockPages);
 
 /* ----------------------------------------------------------------------------------------------------- locking ---- */
 
@@ -132,7 +133,7 @@ static NTSTATUS lock_pages(PMDL mdl, KPROCESSOR_MODE mode, bool write, const voi
 }
 
 VOID NTAPI MmProbeAndLockPages(PMDL MemoryDescriptorList, KPROCESSOR_MODE AccessMode, LOCK_OPERATION Operation) {
-    const void *caller = __builtin_return_address(0);
+    const void *caller = CALLER();
     PMDL mdl = MemoryDescriptorList;
     verify_irql(DISPATCH_LEVEL, VERIFIER_LOCK_IRQL, caller, (u64)mdl, (u64)AccessMode);
     if (lab_options.verifier)
@@ -148,7 +149,7 @@ VOID NTAPI MmProbeAndLockPages(PMDL MemoryDescriptorList, KPROCESSOR_MODE Access
         mdl->MdlFlags |= MDL_WRITE_OPERATION;
     ledger_add(LEDGER_LOCK, mdl, mdl_pages(mdl) * PAGE_SIZE, 0, caller);
 }
-NT_EXPORT(MmProbeAndLockPages);
+NT_MEMORY_EXPORT(MmProbeAndLockPages);
 
 /* --------------------------------------------------------------------------------------------- a user's memory ---- */
 
@@ -159,9 +160,9 @@ static HANDLE NTAPI MmSecureVirtualMemory(PVOID Address, SIZE_T Size, ULONG Prob
     (void)ProbeMode;
     return NULL;
 }
-NT_EXPORT(MmSecureVirtualMemory);
+NT_MEMORY_EXPORT(MmSecureVirtualMemory);
 
 static VOID NTAPI MmUnsecureVirtualMemory(HANDLE SecureHandle) {
     (void)SecureHandle;
 }
-NT_EXPORT(MmUnsecureVirtualMemory);
+NT_MEMORY_EXPORT(MmUnsecureVirtualMemory);

@@ -3,6 +3,7 @@
  */
 #include "cpu/cpu.h"
 #include "memory/inject.h"
+#include "memory/journal.h"
 #include "memory/ledger.h"
 #include "memory/mapping.h"
 #include "memory/mdl.h"
@@ -99,7 +100,7 @@ _Noreturn static void refuse_user_mode(PMDL mdl, PVOID requested) {
 PVOID NTAPI MmMapLockedPagesSpecifyCache(PMDL MemoryDescriptorList, KPROCESSOR_MODE AccessMode,
                                          MEMORY_CACHING_TYPE CacheType, PVOID RequestedAddress, ULONG BugCheckOnFailure,
                                          ULONG Priority) {
-    const void *caller = __builtin_return_address(0);
+    const void *caller = CALLER();
     PMDL mdl = MemoryDescriptorList;
     if (AccessMode == KernelMode) {
         verify_irql(DISPATCH_LEVEL, VERIFIER_MAP_KERNEL_IRQL, caller, (u64)mdl, (u64)AccessMode);
@@ -108,10 +109,10 @@ PVOID NTAPI MmMapLockedPagesSpecifyCache(PMDL MemoryDescriptorList, KPROCESSOR_M
     verify_irql(APC_LEVEL, VERIFIER_MAP_USER_IRQL, caller, (u64)mdl, (u64)AccessMode);
     refuse_user_mode(mdl, RequestedAddress);
 }
-NT_EXPORT(MmMapLockedPagesSpecifyCache);
+NT_MEMORY_EXPORT(MmMapLockedPagesSpecifyCache);
 
 PVOID NTAPI MmMapLockedPages(PMDL MemoryDescriptorList, KPROCESSOR_MODE AccessMode) {
-    const void *caller = __builtin_return_address(0);
+    const void *caller = CALLER();
     PMDL mdl = MemoryDescriptorList;
     bool kernel = AccessMode == KernelMode;
     verify_irql(kernel ? DISPATCH_LEVEL : APC_LEVEL, kernel ? VERIFIER_MAP_OLD_KERNEL_IRQL : VERIFIER_MAP_OLD_USER_IRQL,
@@ -122,14 +123,14 @@ PVOID NTAPI MmMapLockedPages(PMDL MemoryDescriptorList, KPROCESSOR_MODE AccessMo
         refuse_user_mode(mdl, NULL);
     return map(mdl, MmCached, true, HighPagePriority, caller);
 }
-NT_EXPORT(MmMapLockedPages);
+NT_MEMORY_EXPORT(MmMapLockedPages);
 
 PVOID NTAPI MmGetSystemAddressForMdlSafe(PMDL Mdl, ULONG Priority) {
     if (Mdl->MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL))
         return Mdl->MappedSystemVa;
-    return map(Mdl, MmCached, false, Priority, __builtin_return_address(0));
+    return map(Mdl, MmCached, false, Priority, CALLER());
 }
-NT_EXPORT(MmGetSystemAddressForMdlSafe);
+NT_MEMORY_EXPORT(MmGetSystemAddressForMdlSafe);
 
 /* --------------------------------------------------------------------------------------------------- unmapping ---- */
 
@@ -182,7 +183,7 @@ void mdl_unmap(PVOID address, PMDL mdl) {
 }
 
 VOID NTAPI MmUnmapLockedPages(PVOID BaseAddress, PMDL MemoryDescriptorList) {
-    const void *caller = __builtin_return_address(0);
+    const void *caller = CALLER();
     PMDL mdl = MemoryDescriptorList;
     bool user = (u64)BaseAddress <= HIGHEST_USER_ADDRESS;
     verify_irql(user ? APC_LEVEL : DISPATCH_LEVEL, user ? VERIFIER_UNMAP_USER_IRQL : VERIFIER_UNMAP_KERNEL_IRQL, caller,
@@ -191,13 +192,13 @@ VOID NTAPI MmUnmapLockedPages(PVOID BaseAddress, PMDL MemoryDescriptorList) {
         verify_unmap(BaseAddress, mdl, caller);
     mdl_unmap(BaseAddress, mdl);
 }
-NT_EXPORT(MmUnmapLockedPages);
+NT_MEMORY_EXPORT(MmUnmapLockedPages);
 
 VOID NTAPI MmPrepareMdlForReuse(PMDL Mdl) {
     if (Mdl->MdlFlags & MDL_PARTIAL_HAS_BEEN_MAPPED)
         mdl_unmap(Mdl->MappedSystemVa, Mdl);
 }
-NT_EXPORT(MmPrepareMdlForReuse);
+NT_MEMORY_EXPORT(MmPrepareMdlForReuse);
 
 /* -------------------------------------------------------------------------------------------------- protecting ---- */
 
@@ -223,7 +224,7 @@ static void protect_pages(PMDL mdl, const u64 *rights) {
 }
 
 static NTSTATUS NTAPI MmProtectMdlSystemAddress(PMDL MemoryDescriptorList, ULONG NewProtect) {
-    const void *caller = __builtin_return_address(0);
+    const void *caller = CALLER();
     enum mapping_rights rights = 0;
     if (!(MemoryDescriptorList->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA))
         return STATUS_NOT_MAPPED_VIEW;
@@ -235,4 +236,4 @@ static NTSTATUS NTAPI MmProtectMdlSystemAddress(PMDL MemoryDescriptorList, ULONG
     protect_pages(MemoryDescriptorList, rights ? &bits : NULL);
     return STATUS_SUCCESS;
 }
-NT_EXPORT(MmProtectMdlSystemAddress);
+NT_MEMORY_EXPORT(MmProtectMdlSystemAddress);

@@ -2,6 +2,7 @@
  * mdl_pages.c - MDLs that own their frames: MmAllocatePagesForMdl and its kin.
  */
 #include "boot/boot_info.h"
+#include "memory/journal.h"
 #include "memory/ledger.h"
 #include "memory/mapping.h"
 #include "memory/mdl.h"
@@ -144,11 +145,11 @@ PMDL NTAPI MmAllocatePagesForMdl(PHYSICAL_ADDRESS LowAddress, PHYSICAL_ADDRESS H
         .lowest = (u64)LowAddress.QuadPart >> PAGE_SHIFT,
         .highest = (u64)HighAddress.QuadPart >> PAGE_SHIFT,
         .cache = PFN_NOT_MAPPED,
-        .caller = __builtin_return_address(0),
+        .caller = CALLER(),
     };
     return allocate(request, SkipBytes, TotalBytes);
 }
-NT_EXPORT(MmAllocatePagesForMdl);
+NT_MEMORY_EXPORT(MmAllocatePagesForMdl);
 
 PMDL NTAPI MmAllocatePagesForMdlEx(PHYSICAL_ADDRESS LowAddress, PHYSICAL_ADDRESS HighAddress,
                                    PHYSICAL_ADDRESS SkipBytes, SIZE_T TotalBytes, MEMORY_CACHING_TYPE CacheType,
@@ -158,13 +159,13 @@ PMDL NTAPI MmAllocatePagesForMdlEx(PHYSICAL_ADDRESS LowAddress, PHYSICAL_ADDRESS
         .highest = (u64)HighAddress.QuadPart >> PAGE_SHIFT,
         .cache = PFN_NOT_MAPPED,
         .flags = Flags,
-        .caller = __builtin_return_address(0),
+        .caller = CALLER(),
     };
     if (CacheType != MmNotMapped && !mapping_cache_of(CacheType, &request.cache))
         return NULL;
     return allocate(request, SkipBytes, TotalBytes);
 }
-NT_EXPORT(MmAllocatePagesForMdlEx);
+NT_MEMORY_EXPORT(MmAllocatePagesForMdlEx);
 
 /* Stops for a frame that was not allocated for an MDL, or that is still locked for I/O. */
 static void check_frame(PMDL mdl, PPFN_NUMBER frame) {
@@ -180,7 +181,7 @@ VOID NTAPI MmFreePagesFromMdl(PMDL MemoryDescriptorList) {
     PMDL mdl = MemoryDescriptorList;
     const PFN_NUMBER none = ~0ull;
     PPFN_NUMBER frames = MmGetMdlPfnArray(mdl);
-    verify_irql(DISPATCH_LEVEL, VERIFIER_PAGES_IRQL, __builtin_return_address(0), DISPATCH_LEVEL, 0);
+    verify_irql(DISPATCH_LEVEL, VERIFIER_PAGES_IRQL, CALLER(), DISPATCH_LEVEL, 0);
     if (mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA)
         mdl_unmap(mdl->MappedSystemVa, mdl);
     for (u64 i = 0; i < mdl_pages(mdl); i++) {
@@ -191,4 +192,4 @@ VOID NTAPI MmFreePagesFromMdl(PMDL MemoryDescriptorList) {
     mdl->MdlFlags &= ~MDL_PAGES_LOCKED;
     ledger_remove(LEDGER_PAGES, mdl);
 }
-NT_EXPORT(MmFreePagesFromMdl);
+NT_MEMORY_EXPORT(MmFreePagesFromMdl);

@@ -42,7 +42,7 @@ static VOID NTAPI IoBuildPartialMdl(PMDL SourceMdl, PMDL TargetMdl, PVOID Virtua
     memcpy(MmGetMdlPfnArray(target), MmGetMdlPfnArray(source) + ((source->ByteOffset + offset) >> PAGE_SHIFT),
            mdl_pages(target) * sizeof(PFN_NUMBER));
 }
-NT_EXPORT(IoBuildPartialMdl);
+NT_MEMORY_EXPORT(IoBuildPartialMdl);
 
 /* -------------------------------------------------------------------------------------------------- advancing ---- */
 
@@ -76,4 +76,4 @@ static NTSTATUS NTAPI MmAdvanceMdl(PMDL Mdl, ULONG NumberOfBytes) {
         Mdl->MappedSystemVa = (PCHAR)Mdl->MappedSystemVa + NumberOfBytes;
     return STATUS_SUCCESS;
 }
-NT_EXPORT(MmAdvanceMdl);
+NT_MEMORY_EXPORT(MmAdvanceMdl);

@@ -7,6 +7,7 @@
  *      PTE[-1]  tag with bit 0 set, << 32      (as NT 6.0 and 6.1 write them; both not present)
  *      PTE[0]   zero, or a mapping
  */
+#include "memory/journal.h"
 #include "memory/ledger.h"
 #include "memory/mapping.h"
 #include "memory/mdl.h"
@@ -82,16 +83,16 @@ static PVOID reserve(SIZE_T bytes, ULONG tag, const void *caller) {
 }
 
 static PVOID NTAPI MmAllocateMappingAddress(SIZE_T NumberOfBytes, ULONG PoolTag) {
-    return reserve(NumberOfBytes, PoolTag, __builtin_return_address(0));
+    return reserve(NumberOfBytes, PoolTag, CALLER());
 }
-NT_EXPORT(MmAllocateMappingAddress);
+NT_MEMORY_EXPORT(MmAllocateMappingAddress);
 
 /* No flag is documented. */
 static PVOID NTAPI MmAllocateMappingAddressEx(SIZE_T NumberOfBytes, ULONG PoolTag, ULONG Flags) {
     (void)Flags;
-    return reserve(NumberOfBytes, PoolTag, __builtin_return_address(0));
+    return reserve(NumberOfBytes, PoolTag, CALLER());
 }
-NT_EXPORT(MmAllocateMappingAddressEx);
+NT_MEMORY_EXPORT(MmAllocateMappingAddressEx);
 
 static VOID NTAPI MmFreeMappingAddress(PVOID BaseAddress, ULONG PoolTag) {
     u64 base = (u64)PAGE_ALIGN(BaseAddress), first = base - HELPERS * PAGE_SIZE;
@@ -102,14 +103,14 @@ static VOID NTAPI MmFreeMappingAddress(PVOID BaseAddress, ULONG PoolTag) {
     system_ptes_release((PVOID)first, pages + HELPERS);
     ledger_remove(LEDGER_RESERVED, (PVOID)base);
 }
-NT_EXPORT(MmFreeMappingAddress);
+NT_MEMORY_EXPORT(MmFreeMappingAddress);
 
 /* -------------------------------------------------------------------------------------------------- map, unmap ---- */
 
 /* The MDL's MappedSystemVa is without the offset of the buffer in its page; what is returned is with it. */
 static PVOID NTAPI MmMapLockedPagesWithReservedMapping(PVOID MappingAddress, ULONG PoolTag, PMDL MemoryDescriptorList,
                                                        MEMORY_CACHING_TYPE CacheType) {
-    const void *caller = __builtin_return_address(0);
+    const void *caller = CALLER();
     PMDL mdl = MemoryDescriptorList;
     u64 base = (u64)PAGE_ALIGN(MappingAddress), reserved = find(base, PoolTag, &map_misuse), pages = mdl_pages(mdl);
     struct mapping_kind kind;
@@ -129,7 +130,7 @@ static PVOID NTAPI MmMapLockedPagesWithReservedMapping(PVOID MappingAddress, ULO
         mdl->MdlFlags |= MDL_PARTIAL_HAS_BEEN_MAPPED;
     return (PVOID)(base + mdl->ByteOffset);
 }
-NT_EXPORT(MmMapLockedPagesWithReservedMapping);
+NT_MEMORY_EXPORT(MmMapLockedPagesWithReservedMapping);
 
 /* Stops unless all pages in [first, end) are mapped, and none behind them. */
 static void check_mapped(u64 base, u64 reserved, ULONG tag, u64 first, u64 end) {
@@ -153,4 +154,4 @@ static VOID NTAPI MmUnmapReservedMapping(PVOID BaseAddress, ULONG PoolTag, PMDL 
     mapping_clear(base + passed * PAGE_SIZE, pages);
     mdl->MdlFlags &= ~(MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED | MDL_FREE_EXTRA_PTES);
 }
-NT_EXPORT(MmUnmapReservedMapping);
+NT_MEMORY_EXPORT(MmUnmapReservedMapping);

@@ -3,6 +3,7 @@
  */
 #include "memory/frames.h"
 #include "memory/inject.h"
+#include "memory/journal.h"
 #include "memory/ledger.h"
 #include "memory/pool.h"
 #include "memory/pool_blocks.h"
@@ -131,14 +132,14 @@ void *pool_call_allocate(POOL_TYPE type, u64 bytes, u32 tag, const void *caller)
 }
 
 PVOID NTAPI ExAllocatePool(POOL_TYPE PoolType, SIZE_T NumberOfBytes) {
-    return pool_call_allocate(PoolType, NumberOfBytes, NO_TAG, __builtin_return_address(0));
+    return pool_call_allocate(PoolType, NumberOfBytes, NO_TAG, CALLER());
 }
-NT_EXPORT(ExAllocatePool);
+NT_MEMORY_EXPORT(ExAllocatePool);
 
 PVOID NTAPI ExAllocatePoolWithTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag) {
-    return pool_call_allocate(PoolType, NumberOfBytes, Tag, __builtin_return_address(0));
+    return pool_call_allocate(PoolType, NumberOfBytes, Tag, CALLER());
 }
-NT_EXPORT(ExAllocatePoolWithTag);
+NT_MEMORY_EXPORT(ExAllocatePoolWithTag);
 
 /* ------------------------------------------------------------------------------------------------------- quota ---- */
 
@@ -155,14 +156,14 @@ static PVOID allocate_with_quota(POOL_TYPE type, SIZE_T bytes, ULONG tag, const 
 }
 
 static PVOID NTAPI ExAllocatePoolWithQuota(POOL_TYPE PoolType, SIZE_T NumberOfBytes) {
-    return allocate_with_quota(PoolType, NumberOfBytes, NO_TAG, __builtin_return_address(0));
+    return allocate_with_quota(PoolType, NumberOfBytes, NO_TAG, CALLER());
 }
-NT_EXPORT(ExAllocatePoolWithQuota);
+NT_MEMORY_EXPORT(ExAllocatePoolWithQuota);
 
 static PVOID NTAPI ExAllocatePoolWithQuotaTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag) {
-    return allocate_with_quota(PoolType, NumberOfBytes, Tag, __builtin_return_address(0));
+    return allocate_with_quota(PoolType, NumberOfBytes, Tag, CALLER());
 }
-NT_EXPORT(ExAllocatePoolWithQuotaTag);
+NT_MEMORY_EXPORT(ExAllocatePoolWithQuotaTag);
 
 /* ---------------------------------------------------------------------------------------------------- priority ---- */
 
@@ -192,10 +193,10 @@ static PVOID NTAPI ExAllocatePoolWithTagPriority(POOL_TYPE PoolType, SIZE_T Numb
         .tag = Tag,
         .options = options_of(PoolType) | options_of_priority(Priority),
         .reserve = reserve_of(Priority),
-        .caller = __builtin_return_address(0),
+        .caller = CALLER(),
     });
 }
-NT_EXPORT(ExAllocatePoolWithTagPriority);
+NT_MEMORY_EXPORT(ExAllocatePoolWithTagPriority);
 
 /* ------------------------------------------------------------------------------------------------------- flags ---- */
 
@@ -279,29 +280,29 @@ static PVOID allocate_by_flags(POOL_FLAGS flags, SIZE_T bytes, ULONG tag, const 
 }
 
 PVOID NTAPI ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag) {
-    return allocate_by_flags(Flags, NumberOfBytes, Tag, NULL, 0, __builtin_return_address(0));
+    return allocate_by_flags(Flags, NumberOfBytes, Tag, NULL, 0, CALLER());
 }
-NT_EXPORT(ExAllocatePool2);
+NT_MEMORY_EXPORT(ExAllocatePool2);
 
 static PVOID NTAPI ExAllocatePool3(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag,
                                    PCPOOL_EXTENDED_PARAMETER ExtendedParameters, ULONG ExtendedParametersCount) {
     return allocate_by_flags(Flags, NumberOfBytes, Tag, ExtendedParameters, ExtendedParametersCount,
-                             __builtin_return_address(0));
+                             CALLER());
 }
-NT_EXPORT(ExAllocatePool3);
+NT_MEMORY_EXPORT(ExAllocatePool3);
 
 /* ----------------------------------------------------------------------------------------------------- freeing ---- */
 
 /* Tag 0: any. */
 VOID NTAPI ExFreePoolWithTag(PVOID P, ULONG Tag) {
-    pool_call_free(P, Tag, __builtin_return_address(0));
+    pool_call_free(P, Tag, CALLER());
 }
-NT_EXPORT(ExFreePoolWithTag);
+NT_MEMORY_EXPORT(ExFreePoolWithTag);
 
 VOID NTAPI ExFreePool(PVOID P) {
-    pool_call_free(P, 0, __builtin_return_address(0));
+    pool_call_free(P, 0, CALLER());
 }
-NT_EXPORT(ExFreePool);
+NT_MEMORY_EXPORT(ExFreePool);
 
 /* Extended parameters are for secure pools only, and there are none: any stop the system, as documented. */
 static VOID NTAPI ExFreePool2(PVOID P, ULONG Tag, PCPOOL_EXTENDED_PARAMETER ExtendedParameters,
@@ -309,6 +310,6 @@ static VOID NTAPI ExFreePool2(PVOID P, ULONG Tag, PCPOOL_EXTENDED_PARAMETER Exte
     (void)ExtendedParameters;
     if (ExtendedParametersCount)
         KeBugCheckEx(BAD_POOL_CALLER, 0x99, (ULONG_PTR)P, 0, 0);
-    pool_call_free(P, Tag, __builtin_return_address(0));
+    pool_call_free(P, Tag, CALLER());
 }
-NT_EXPORT(ExFreePool2);
+NT_MEMORY_EXPORT(ExFreePool2);

@@ -2,6 +2,7 @@
 
 #include "cpu/context.h"
 #include "cpu/trap.h"
+#include "memory/journal.h"
 #include "nt/bugcheck.h"
 #include "nt/driver.h"
 #include "nt/thread.h"
@@ -113,6 +114,7 @@ VOID NTAPI RtlRestoreContext(PCONTEXT ContextRecord, PEXCEPTION_RECORD Exception
     PKTHREAD thread = thread_current();
     while (thread->handler_calls && (u64)thread->handler_calls < ContextRecord->Rsp)
         thread->handler_calls = thread->handler_calls->outer;
+    journal_unwound(ContextRecord->Rsp);
     context_restore(ContextRecord);
 }
 NT_EXPORT(RtlRestoreContext);

@@ -118,7 +118,7 @@ static bool same_name(const char *name, PCUNICODE_STRING wanted) {
 static PVOID NTAPI MmGetSystemRoutineAddress(PUNICODE_STRING SystemRoutineName) {
     for (const struct lab_export *entry = lab_exports_start; entry < lab_exports_end; entry++) {
         if (entry->kind != LAB_EXPORT_COMMAND && same_name(entry->name, SystemRoutineName))
-            return (PVOID)entry->function;
+            return (PVOID)(entry->gate && driver_calling() ? entry->gate : entry->function);
     }
     return NULL;
 }

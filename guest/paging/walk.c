@@ -4,6 +4,7 @@
 #include "cpu/cpu.h"
 #include "cpu/instructions.h"
 #include "memory/frames.h"
+#include "memory/journal.h"
 #include "paging/paging.h"
 #include "paging/space.h"
 
@@ -168,6 +169,8 @@ void pt_flush_all(void) {
 pte_t pt_set(pte_t *entry, u64 address, pte_t value) {
     pte_t old = pt_read(entry);
     *(volatile u64 *)&entry->raw = value.raw;
+    if (lab_journal.open)
+        journal_note(entry, address, old, value);
     if (pte_present(old) != pte_present(value))
         frame_count_entry(pte_pfn(pt_read(pt_entry((u64)entry, PT))), pte_present(value) ? 1 : -1);
     if (pte_present(old) && entry == pt_entry(address, PT))

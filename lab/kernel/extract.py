@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import sys
 from pathlib import Path
 from typing import IO, TypeAlias
@@ -25,12 +26,12 @@ from elftools.elf.sections import SymbolTableSection
 
 __all__ = ["extract", "main"]
 
-SCHEMA = "lab.kernel/1"
+SCHEMA = "lab.kernel/2"
 
 TypeRow: TypeAlias = list[object]
 Record: TypeAlias = dict[str, object]
 
-_EXPORT_SIZE = 32  # struct lab_export: name, function, help, kind
+_EXPORT_SIZE = 40  # struct lab_export: name, function, help, kind, gate
 _SYMBOL_KINDS = {"STT_FUNC": "function", "STT_OBJECT": "object", "STT_NOTYPE": "label"}
 _ENCODINGS = {2: "bool", 4: "float", 5: "signed", 6: "signed", 7: "unsigned", 8: "unsigned"}  # DW_ATE_*
 
@@ -145,7 +146,7 @@ class _Dwarf:
 
     def __init__(self, elf: ELFFile, exports: set[str]) -> None:
         self.types = _Types()
-        self.signatures: dict[str, Record] = {}
+        self.signatures: dict[str, TypeRow] = {}
         self.variables: dict[str, int] = {}
         self._exports = exports
         if elf.has_dwarf_info():
@@ -166,11 +167,28 @@ class _Dwarf:
         if "DW_AT_declaration" in die.attributes:
             return
         parameters = [child for child in die.iter_children() if child.tag == "DW_TAG_formal_parameter"]
-        self.signatures[_name(die)] = {
-            "returns": self.types.of(die),
-            "parameters": [[_name(each), self.types.of(each)] for each in parameters],
-            "variadic": any(child.tag == "DW_TAG_unspecified_parameters" for child in die.iter_children()),
-        }
+        self.signatures[_name(die)] = [
+            self.types.of(die),
+            [[_name(each), self.types.of(each)] for each in parameters],
+            any(child.tag == "DW_TAG_unspecified_parameters" for child in die.iter_children()),
+        ]
+
+
+class _Shared:
+    """Rows that many share, each kept once and known by its index."""
+
+    def __init__(self) -> None:
+        self.rows: list[TypeRow] = []
+        self._known: dict[str, int] = {}
+
+    def index(self, row: TypeRow | None) -> int | None:
+        """Where `row` stands; None for none."""
+        if row is None:
+            return None
+        known = self._known.setdefault(json.dumps(row), len(self.rows))
+        if known == len(self.rows):
+            self.rows.append(row)
+        return known
 
 
 class _Image:
@@ -206,10 +224,11 @@ def extract(elf_path: Path) -> Record:
     values = _symbol_values(table)
     exports = _exports(_Image(elf), values)
     functions = {address: name for name, address in values.items()}
-    named = {str(each["name"]): functions.get(int(str(each["address"])), "") for each in exports}  # some are aliases
+    named = {str(each[0]): functions.get(int(str(each[1])), "") for each in exports}  # some are aliases
     dwarf = _Dwarf(elf, set(named.values()))
+    signatures = _Shared()
     for each in exports:
-        each.update(dwarf.signatures.get(named[str(each["name"])], {}))
+        each.append(signatures.index(dwarf.signatures.get(named[str(each[0])])))
     symbols = _symbols(elf, table)
     names = {row[0] for row in symbols}
     return {
@@ -221,6 +240,7 @@ def extract(elf_path: Path) -> Record:
         "sections": _sections(elf),
         "symbols": symbols,
         "exports": exports,
+        "signatures": signatures.rows,
         "variables": {name: index for name, index in dwarf.variables.items() if name in names},
         "types": dwarf.types.rows,
         "structures": dwarf.types.structures,
@@ -234,15 +254,18 @@ def _symbol_values(table: SymbolTableSection) -> dict[str, int]:
     return {symbol.name: symbol["st_value"] for symbol in table.iter_symbols()}
 
 
-def _exports(image: _Image, values: dict[str, int]) -> list[Record]:
-    """The export table, sorted by name: its order in the image is link order, which means nothing."""
+def _exports(image: _Image, values: dict[str, int]) -> list[TypeRow]:
+    """The export table, sorted by name: its order in the image is link order, which means nothing.
+
+    A row is ``[name, address, kind, help, gate]``, to which the index of the signature is added.
+    """
     start, end = values.get("lab_exports_start", 0), values.get("lab_exports_end", 0)
-    found: list[Record] = []
+    found: list[TypeRow] = []
     for address in range(start, end, _EXPORT_SIZE):
         entry = image.read(address, _EXPORT_SIZE)
-        name, function, text, kind = (int.from_bytes(entry[i : i + 8], "little") for i in range(0, _EXPORT_SIZE, 8))
-        found.append({"name": image.text(name), "address": function, "help": image.text(text), "kind": kind})
-    return sorted(found, key=lambda each: str(each["name"]))
+        name, function, text, kind, gate = struct.unpack("<5Q", entry)
+        found.append([image.text(name), function, kind, image.text(text), gate])
+    return sorted(found, key=lambda each: str(each[0]))
 
 
 def _sections(elf: ELFFile) -> list[list[object]]:

@@ -32,10 +32,10 @@ __all__ = [
 
 IMAGES = Path(__file__).resolve().parents[2] / "images"
 
-SCHEMA = "lab.kernel/1"
+SCHEMA = "lab.kernel/2"
 
-_DATA = 2
-"""The kind of an export that is no function (LAB_EXPORT_NT_DATA)."""
+_COMMAND, _DATA = 1, 2
+"""The kinds of exports that are the lab's own commands (LAB_COMMAND), or no functions (LAB_EXPORT_NT_DATA)."""
 
 
 class Symbol(NamedTuple):
@@ -140,13 +140,17 @@ class Signature(NamedTuple):
 
 
 class Export(NamedTuple):
-    """A function that can be called by name. `is_command`: one of our own, with a line of help."""
+    """A function that can be called by name. `is_command`: one of our own, with a line of help.
+
+    `gate` is what drivers are given in its place where it is a memory call: there the journal sees them pass.
+    """
 
     name: str
     address: VirtualAddress
     help: str
     is_command: bool
     signature: Signature | None
+    gate: VirtualAddress | None = None
 
 
 class KernelImage:
@@ -333,16 +337,30 @@ class KernelImage:
         return {each.name: each for each in self._exports()}
 
     def _exports(self) -> Iterator[Export]:
-        for each in self.record["exports"]:
-            if each["kind"] == _DATA:
-                continue
-            signature = None
-            if "returns" in each:
-                parameters = tuple((name, self._type(index)) for name, index in each["parameters"])
-                signature = Signature(self._type(each["returns"]), parameters, each["variadic"])
-            yield Export(
-                each["name"], VirtualAddress(each["address"]), each["help"] or "", each["kind"] == 1, signature
-            )
+        for name, address, kind, text, gate, signature in self.record["exports"]:
+            if kind != _DATA:
+                yield Export(
+                    name,
+                    VirtualAddress(address),
+                    text or "",
+                    kind == _COMMAND,
+                    None if signature is None else self._signature(signature),
+                    VirtualAddress(gate) if gate else None,
+                )
+
+    def _signature(self, index: int) -> Signature:
+        returns, parameters, variadic = self.record["signatures"][index]
+        return Signature(self._type(returns), tuple((name, self._type(each)) for name, each in parameters), variadic)
+
+    @cached_property
+    def imports(self) -> Mapping[str, int]:
+        """What a driver's import of a name is bound to: the gate of a memory call, otherwise the function or variable.
+
+        >>> kernel = KernelImage.load()
+        >>> "ExAllocatePool" in kernel.imports, "driver_load" in kernel.imports
+        (True, False)
+        """
+        return {name: gate or address for name, address, kind, _, gate, _ in self.record["exports"] if kind != _COMMAND}
 
     def export(self, name: str) -> Export:
         """The export of that name; LabError with the nearest spellings when there is none."""

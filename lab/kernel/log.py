@@ -30,13 +30,18 @@ class Log(NamedTuple):
         return tuple(text.split("\n")) if text else ()
 
 
-def read_log(guest: Guest, since: int = 0) -> Log:
-    """Read the log of the kernel, from byte `since` on; an unreadable one is a Log with a problem."""
+def read_log(guest: Guest, since: int = 0, until: int | None = None) -> Log:
+    """Read the log of the kernel, from byte `since` on; an unreadable one is a Log with a problem.
+
+    With `until` only the lines that had ended by that byte, and `written` is where the last of them ends.
+    """
     try:
         ring = guest.variable("lab_log")
     except LabError as error:
         return Log("", 0, 0, (str(error),))
     text, written = ring.bytes("text"), ring["written"]
+    if until is not None and since <= until <= written <= len(text):
+        written = max(since, text.rfind(b"\n", since, until) + 1)
     if written <= len(text):
         return Log(text[since:written].decode(errors="replace"), written, 0)
     if b"\0" in text:

@@ -130,16 +130,17 @@ class StructView:
 
     def structs(self, path: str) -> tuple[StructView, ...]:
         """The elements of a field that is an array of structures."""
+        return tuple(self.element(path, index) for index in range(self.field(path)[0].type.count))
+
+    def element(self, path: str, index: int) -> StructView:
+        """One element of a field that is an array of structures."""
         field, data = self.field(path)
         element = field.type.target
         if field.type.kind != "array" or element is None or not element.tag or not element.size:
             raise LabError(f"{self.structure.name}.{path} is not an array of structures")
+        at = index * element.size
         structure = self.kernel.structure(element.tag)
-        start = self.address + field.offset
-        return tuple(
-            StructView(start + i, structure, data[i : i + element.size], self.kernel)
-            for i in range(0, len(data), element.size)
-        )
+        return StructView(self.address + field.offset + at, structure, data[at : at + element.size], self.kernel)
 
     def inner(self, path: str) -> StructView:
         """A field that is itself a structure."""

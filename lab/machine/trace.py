@@ -1,9 +1,9 @@
-"""Calls of guest functions as GDB sees them: arguments at the entry, the result at the return, what changed between."""
+"""Calls of guest functions, and as GDB sees them: arguments at the entry, the result at the return, what changed between."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,25 +15,21 @@ from lab.snapshot.changes import EntryChange, TableImage, capture, diff
 from lab.x86.address import VirtualAddress
 
 if TYPE_CHECKING:
+    from lab.kernel.image import KernelImage, Type
     from lab.machine.gdb import Breakpoint, Gdb, Stop
     from lab.machine.machine import Machine
     from lab.machine.mailbox import Argument
     from lab.snapshot import Snapshot
 
-__all__ = ["Tracer", "MemoryCall", "call_text", "result_text", "return_address"]
+__all__ = ["Tracer", "MemoryCall", "call_text", "entry_arguments", "result_text", "return_address"]
 
 HOME_SPACE = 0x28
 """Where the fifth argument stands above RSP at a function's entry: behind the return address and four home slots."""
 
 
-def call_text(target: Target, now: Snapshot) -> str:
-    """`Function(Name=value, …)` of a function that stands at its first instruction."""
-    kernel = now.guest.kernel
-    parameters = target.export.signature.parameters if target.export and target.export.signature else ()
-    values = [now.registers[name] for name in ("rcx", "rdx", "r8", "r9")]
-    if len(parameters) > len(values):
-        stack = VirtualAddress(now.registers.rsp + HOME_SPACE)
-        values += struct.unpack(f"<{len(parameters) - 4}Q", now.read_virtual(stack, 8 * (len(parameters) - 4)))
+def call_text(kernel: KernelImage, target: Target, values: Sequence[int]) -> str:
+    """`Function(Name=value, …)` of a call with the given arguments."""
+    parameters = _parameters(target)
     shown = ", ".join(
         f"{name}={format_value(kernel, type_, value, name)}"
         for (name, type_), value in zip(parameters, values, strict=False)
@@ -41,12 +37,26 @@ def call_text(target: Target, now: Snapshot) -> str:
     return f"{target.name}({shown})"
 
 
-def result_text(target: Target, now: Snapshot) -> str | None:
-    """The result of a function that has just returned, None where it has none."""
+def result_text(kernel: KernelImage, target: Target, value: int) -> str | None:
+    """The result of a function that left `value` in RAX, None where it has none."""
     returns = target.export.signature.returns if target.export and target.export.signature else None
     if returns is None or returns.kind == "void":
         return None
-    return format_value(now.guest.kernel, returns, now.registers.rax)
+    return format_value(kernel, returns, value)
+
+
+def entry_arguments(target: Target, now: Snapshot) -> list[int]:
+    """The arguments of a function that stands at its first instruction."""
+    values = [now.registers[name] for name in ("rcx", "rdx", "r8", "r9")]
+    more = len(_parameters(target)) - len(values)
+    if more > 0:
+        stack = VirtualAddress(now.registers.rsp + HOME_SPACE)
+        values += struct.unpack(f"<{more}Q", now.read_virtual(stack, 8 * more))
+    return values
+
+
+def _parameters(target: Target) -> tuple[tuple[str, Type], ...]:
+    return target.export.signature.parameters if target.export and target.export.signature else ()
 
 
 def return_address(entered: Snapshot) -> int:
@@ -59,7 +69,8 @@ class MemoryCall:
     """A call that was traced: `text` has its arguments, `caller` is where it returns to.
 
     `result` is None for a function without one, and for a call that did not return: an exception was raised in it, or
-    the guest stopped. `changes` are the page-table entries that it changed.
+    the guest stopped. `changes` are the page-table entries that it changed, without the first `lost` of them where
+    there were too many to be kept.
     """
 
     function: str
@@ -68,6 +79,7 @@ class MemoryCall:
     returned: bool = False
     result: str | None = None
     changes: tuple[EntryChange, ...] = ()
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -151,7 +163,9 @@ class Tracer:
         self._drop(now.registers.rsp)
         self._pause()
         gdb.break_at(back, temporary=True)
-        call = MemoryCall(target.name, call_text(target, now), VirtualAddress(back))
+        call = MemoryCall(
+            target.name, call_text(now.guest.kernel, target, entry_arguments(target, now)), VirtualAddress(back)
+        )
         self._open.append(_Open(target, call, now.registers.rsp, capture(now.memory, now.state)))
 
     def _close(self, now: Snapshot) -> None:
@@ -166,7 +180,7 @@ class Tracer:
                 ended.call.text,
                 ended.call.caller,
                 returned=True,
-                result=result_text(ended.target, now),
+                result=result_text(now.guest.kernel, ended.target, now.registers.rax),
                 changes=tuple(each for each in changes if not each.only_noted),
             )
         )

@@ -12,7 +12,7 @@ from lab.machine import Machine, PendingCall
 from lab.machine.calls import CallResult, Target, find_target
 from lab.machine.gdb import Gdb, Stop
 from lab.machine.mailbox import Argument, Reply
-from lab.machine.trace import call_text, result_text, return_address
+from lab.machine.trace import call_text, entry_arguments, result_text, return_address
 from lab.scenarios.books import Books
 from lab.scenarios.step import Agreement, Halt, Step
 from lab.snapshot import Snapshot
@@ -110,10 +110,12 @@ class Stage:
         return self.machine.gdb
 
     def _entry_halt(self, target: Target, stop: Stop, now: Snapshot) -> Halt:
-        return Halt("entry", target.name, stop.address, call_text(target, now))
+        return Halt(
+            "entry", target.name, stop.address, call_text(now.guest.kernel, target, entry_arguments(target, now))
+        )
 
     def _return_halt(self, target: Target, stop: Stop, now: Snapshot) -> Halt:
-        value = result_text(target, now)
+        value = result_text(now.guest.kernel, target, now.registers.rax)
         return Halt("return", target.name, stop.address, "returns" if value is None else f"returns {value}")
 
     def _tables(self, snapshot: Snapshot) -> TableImage:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lab.memory import Memory
     from lab.x86.state import PagingState
 
-__all__ = ["TableImage", "EntryChange", "capture", "recapture", "diff"]
+__all__ = ["TableImage", "EntryChange", "capture", "recapture", "diff", "entry_change"]
 
 _unpack = struct.Struct(f"<{ENTRIES}Q").unpack
 _EMPTY = bytes(8 * ENTRIES)
@@ -154,10 +154,10 @@ def _table_changes(
             continue
         for index, (was, now) in enumerate(zip(_unpack(before), _unpack(after), strict=True)):
             if was != now:
-                yield _change(level, address, index, bases, (Entry(was), Entry(now)), state=state)
+                yield entry_change(level, address, index, bases, (Entry(was), Entry(now)), state=state)
 
 
-def _change(
+def entry_change(
     level: Level,
     table: PhysicalAddress,
     index: int,
@@ -166,6 +166,7 @@ def _change(
     *,
     state: PagingState,
 ) -> EntryChange:
+    """Describe the change of entry `index` of a table: `bases` are the first addresses that the table covers."""
     old, new = values
     sign = 1 << (11 + 9 * state.levels)
     starts = [_canonical(base + (index << level.shift), sign) for base in bases]

@@ -300,6 +300,121 @@ def test_a_driver_is_found_by_its_name_as_long_as_it_is_there(
         find_driver(machine, "remap")
 
 
+# ----------------------------------------------------------------------------------------------------- journal ----
+
+
+@pytest.mark.parametrize("name", ["remap", "partial_mdl", "lookaside", "leak"])
+def test_the_guest_notes_just_what_gdb_sees(
+    nothing_left: Path, sample: Callable[[str], DriverImage], name: str
+) -> None:
+    def calls(*, trace: bool) -> list[Any]:
+        with Machine(gdb=trace) as machine:
+            session = run(machine, sample(name), trace=trace)
+        return [
+            (each.function, each.text, each.result, each.changes)
+            for act in session.visits[0].acts
+            for each in act.calls
+        ]
+
+    noted, seen = calls(trace=False), calls(trace=True)
+
+    assert noted == seen
+    assert noted
+
+
+def test_calls_stand_between_the_lines_that_were_printed_around_them(
+    machine: Machine, sample: Callable[[str], DriverImage]
+) -> None:
+    _, entry = only(run(machine, sample("remap")))
+
+    shown = [each if isinstance(each, str) else each.function for each in entry.events]
+    assert shown[4:8] == ["MmGetPhysicalAddress", entry.log[0], "MmGetPhysicalAddress", entry.log[1]]
+    assert shown[-4:] == [entry.log[2], "MmUnmapLockedPages", "IoFreeMdl", "ExFreePoolWithTag"]
+
+
+def test_a_call_that_never_returns_ends_the_journal(machine: Machine, sample: Callable[[str], DriverImage]) -> None:
+    session = run(machine, sample("double_free"))
+
+    *_, last = only(session)[1].calls
+    assert (last.function, last.returned, last.changes) == ("ExFreePoolWithTag", False, ())
+    assert "did not return" in text_of(session)
+
+
+def test_a_call_left_by_an_exception_is_told_and_takes_no_later_changes(
+    machine: Machine, written: Callable[..., DriverImage]
+) -> None:
+    body = """
+    PMDL mdl = IoAllocateMdl((PVOID)0x1000, PAGE_SIZE, FALSE, FALSE, NULL);
+    __try { MmProbeAndLockPages(mdl, UserMode, IoReadAccess); }
+    __except (EXCEPTION_EXECUTE_HANDLER) { DbgPrint("caught %08x\\n", GetExceptionCode()); }
+    PDEVICE_OBJECT device;
+    IoCreateDevice(DriverObject, 60000, NULL, FILE_DEVICE_UNKNOWN, 0, FALSE, &device);
+    IoDeleteDevice(device);
+    IoFreeMdl(mdl);
+    return STATUS_SUCCESS;
+    """
+
+    _, entry = only(run(machine, written(body)))
+
+    assert [(each.function, each.returned) for each in entry.calls] == [
+        ("IoAllocateMdl", True),
+        ("MmProbeAndLockPages", False),
+        ("IoFreeMdl", True),
+    ]
+    assert entry.calls[1].changes == ()
+    assert entry.log == ["caught c0000005"]
+
+
+def test_a_call_found_by_its_name_is_noted_as_well(machine: Machine, written: Callable[..., DriverImage]) -> None:
+    body = """
+    UNICODE_STRING name = RTL_CONSTANT_STRING(L"ExAllocatePool2");
+    PVOID (NTAPI *allocate)(ULONG64, SIZE_T, ULONG) = MmGetSystemRoutineAddress(&name);
+    ExFreePoolWithTag(allocate(POOL_FLAG_NON_PAGED, 64, 'fnyD'), 'fnyD');
+    return STATUS_SUCCESS;
+    """
+
+    _, entry = only(run(machine, written(body)))
+
+    assert [each.function for each in entry.calls] == ["ExAllocatePool2", "ExFreePoolWithTag"]
+    assert "Tag='Dynf'" in entry.calls[0].text
+
+
+def test_of_very_many_calls_the_last_are_kept_and_the_others_counted(
+    machine: Machine, written: Callable[..., DriverImage]
+) -> None:
+    body = """
+    for (int i = 1; i <= 1000; i++)
+        ExFreePoolWithTag(ExAllocatePoolWithTag(NonPagedPool, i, 'ynaM'), 'ynaM');
+    return STATUS_SUCCESS;
+    """
+
+    session = run(machine, written(body))
+
+    _, entry = only(session)
+    room = machine.kernel.constant("JOURNAL_CALLS")
+    assert (len(entry.calls), entry.lost) == (room, 2000 - room)
+    assert "NumberOfBytes=1000" in entry.calls[-2].text
+    assert f"({2000 - room} earlier memory calls not kept)" in text_of(session)
+
+
+def test_of_very_many_entries_the_last_are_kept_and_few_are_printed(
+    machine: Machine, written: Callable[..., DriverImage]
+) -> None:
+    body = """
+    PVOID large = MmAllocateNonCachedMemory(1500 * PAGE_SIZE);
+    if (large) MmFreeNonCachedMemory(large, 1500 * PAGE_SIZE);
+    return STATUS_SUCCESS;
+    """
+
+    session = run(machine, written(body))
+
+    _, entry = only(session)
+    room = machine.kernel.constant("JOURNAL_CHANGES")
+    freed = entry.calls[-1]
+    assert (len(freed.changes), freed.lost) == (room, 1500 - room)
+    assert f"… and {room - 16} more entries" in text_of(session)
+
+
 # ----------------------------------------------------------------------------------------------------- tracing ----
 
 

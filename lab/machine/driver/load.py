@@ -192,8 +192,7 @@ def resolver(kernel: KernelImage) -> Callable[[str, str], int | None]:
     Windows has them spread over ntoskrnl.exe, hal.dll and others; here one kernel has them all. Commands of the lab
     are none of them.
     """
-    addresses = {each["name"]: each["address"] for each in kernel.record["exports"] if each["kind"] != 1}
-    return lambda _, name: addresses.get(name)
+    return lambda _, name: kernel.imports.get(name)
 
 
 def _stub(machine: Machine, base: int, missing: Import) -> int:

@@ -33,6 +33,9 @@ INVALID_DEVICE_REQUEST = 0xC0000010
 WIDTH = 112
 """Columns of a call with its arguments; longer ones go on in the next line."""
 
+MOST_CHANGES = 16
+"""Entries shown of one call; a program gets them all."""
+
 
 def session_report(session: Session, *, strict: bool = False) -> Report:
     """Everything that happened, one driver after the other; the answer is no where one was refused.
@@ -171,9 +174,10 @@ def _source(entry: Location | None) -> str:
 def _act_lines(session: Session, visit: Visit, act: Act) -> Iterator[Line]:
     """A function of a driver: how it ended, then what it printed and called, then what it changed."""
     kernel, several = session.machine.kernel, len(session.visits) > 1
-    hint = "" if session.traces else "; --trace shows every call that changed them"
     owner = f"{visit.driver.name}: " if several else ""
     yield line(Cell(f"{owner}{act.function}", Role.TITLE), *_outcome(kernel, act))
+    if act.lost:
+        yield line(Cell(f"  ({plural(act.lost, 'earlier memory call')} not kept)", Role.WARNING))
     for event in act.events:
         if isinstance(event, str):
             yield line("  ", Cell(event))
@@ -182,7 +186,7 @@ def _act_lines(session: Session, visit: Visit, act: Act) -> Iterator[Line]:
     if act.changes:
         yield line(Cell("  page tables, before and after:", Role.MUTED))
     elif act.status is not None and act.function != UNLOAD:
-        yield line(Cell(f"  page tables: as before{hint}", Role.MUTED))
+        yield line(Cell("  page tables: as before", Role.MUTED))
     for change in act.changes:
         yield from ((Cell("  "), *each) for each in change_lines(change))
 
@@ -207,8 +211,12 @@ def _call_lines(visit: Visit, call: MemoryCall) -> Iterator[Line]:
         yield line(Cell("    did not return", Role.BAD))
     elif call.result is not None:
         yield line("    = ", Cell(call.result, Role.NUMBER))
-    for change in call.changes:
+    if call.lost:
+        yield line(Cell(f"    ({plural(call.lost, 'earlier change')} not kept)", Role.WARNING))
+    for change in call.changes[:MOST_CHANGES]:
         yield from ((Cell("    "), *each) for each in change_lines(change))
+    if len(call.changes) > MOST_CHANGES:
+        yield line(Cell(f"    … and {len(call.changes) - MOST_CHANGES} more entries", Role.MUTED))
 
 
 def _end_lines(visit: Visit, *, several: bool) -> Iterator[Line]:
@@ -267,7 +275,9 @@ def _act_data(kernel: KernelImage, act: Act) -> dict[str, Json]:
                 "returned": each.returned,
                 "result": each.result,
                 "changes": [change_data(change) for change in each.changes],
+                "changes_lost": each.lost,
             }
             for each in act.calls
         ],
+        "memory_calls_lost": act.lost,
     }

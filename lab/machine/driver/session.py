@@ -14,6 +14,7 @@ from lab.kernel.log import HARMLESS, read_log
 from lab.kernel.objects import Guest
 from lab.kernel.pool import read_pool
 from lab.kernel.values import is_success
+from lab.machine.driver.journal import journal_calls
 from lab.machine.driver.leaks import Holdings, Leak, mappings
 from lab.machine.driver.load import (
     ENTRY_TIMEOUT,
@@ -41,9 +42,6 @@ __all__ = ["Session", "Visit", "Act", "Event", "ENTRY", "UNLOAD"]
 
 ENTRY, UNLOAD = "DriverEntry", "DriverUnload"
 
-MEMORY_CALL = re.compile(r"Ex\w*(Pool|Lookaside)\w*|Mm\w+|Io\w*Mdl\w*")
-"""What is traced: calls that take, give back, describe, map or translate memory."""
-
 OBJECT_TAGS = {"Driv", "ObNm", "LabM"}
 """Tags of what the kernel itself keeps of a driver: its DRIVER_OBJECT, its name, stubs of missing imports."""
 
@@ -61,13 +59,15 @@ class Act:
     """One function of a driver, called once: what it printed and, where it was traced, called, in that order.
 
     `status` is None for a function that did not return. `changes` are the page-table entries that are not what they
-    were, without those of the driver's own image and those in which the CPU only noted a use.
+    were, without those of the driver's own image and those in which the CPU only noted a use. `lost` calls before
+    the others were too many to be kept.
     """
 
     function: str
     events: list[Event] = field(default_factory=list)
     changes: tuple[EntryChange, ...] = ()
     status: int | None = None
+    lost: int = 0
 
     @property
     def log(self) -> list[str]:
@@ -76,7 +76,7 @@ class Act:
 
     @property
     def calls(self) -> list[MemoryCall]:
-        """The calls that were traced."""
+        """The memory calls that it made."""
         return [each for each in self.events if not isinstance(each, str)]
 
 
@@ -209,21 +209,43 @@ class Session:
 
     def _call(self, act: Act, driver: LoadedDriver, command: str, *arguments: Argument) -> int:
         if not self.traces:
-            return call_driver(self.machine, command, *arguments, timeout=self._timeout)
+            return self._call_journaled(act, command, *arguments)
         from lab.machine.trace import Tracer
 
         tracer = Tracer(
             self.machine,
-            [each.name for each in driver.imports if MEMORY_CALL.fullmatch(each.name) and _is_bound(driver, each.name)],
+            [each.name for each in driver.imports if self._is_memory_call(each.name)],
             lambda address: 0 <= address - driver.base < driver.size,
             act.events.append,
             lambda: self._listen(act),
         )
         return tracer.call(command, *arguments, timeout=self._timeout)
 
-    def _listen(self, act: Act) -> None:
-        """Take in what was printed since the last time, but not the kernel's own words about its end."""
-        log = read_log(self.guest, self._printed)
+    def _is_memory_call(self, name: str) -> bool:
+        export = self.machine.kernel.exports.get(name)
+        return export is not None and export.gate is not None
+
+    def _call_journaled(self, act: Act, command: str, *arguments: Argument) -> int:
+        """Call a function of a driver while the guest keeps its journal, and take that in."""
+        self.machine.call.journal_open()
+        try:
+            status = call_driver(self.machine, command, *arguments, timeout=self._timeout)
+            self.machine.call.journal_close()
+            return status
+        finally:
+            calls, act.lost = journal_calls(self.guest, self._state)
+            for printed, call in calls:
+                self._listen(act, printed)
+                act.events.append(call)
+
+    def _listen(self, act: Act, until: int | None = None) -> None:
+        """Take in what was printed since the last time, but not the kernel's own words about its end.
+
+        With `until` only the lines that had ended by that byte of the log.
+        """
+        if until is not None and until <= self._printed:
+            return
+        log = read_log(self.guest, self._printed, until)
         self._printed = log.written
         act.events += END.split(log.text, maxsplit=1)[0].translate(HARMLESS).splitlines()
 
@@ -245,7 +267,3 @@ def _done_by(driver: LoadedDriver, changes: Iterable[EntryChange], objects: Cont
         is_image = driver.base <= each.start < driver.base + driver.size
         if not (each.only_noted or (each.leaf and (is_image or int(each.start) in objects))):
             yield each
-
-
-def _is_bound(driver: LoadedDriver, name: str) -> bool:
-    return all(each.name != name for each in driver.missing)
