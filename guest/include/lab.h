@@ -48,10 +48,12 @@ struct lab_export {
 
 /* A call that takes, gives back, describes, maps or translates memory: drivers come to it by a gate (memory/gate.S). */
 #define NT_MEMORY_EXPORT(symbol)                                                                                       \
-    __asm__(".pushsection .text\n"                                                                                     \
-            "gate_" #symbol ": leaq " #symbol "(%rip), %r11\n"                                                         \
-            "jmp journal_gate\n"                                                                                       \
-            ".popsection");                                                                                            \
+    __asm__(                                                                                                           \
+        ".pushsection .text\n"                                                                                         \
+        "gate_" #symbol ": leaq " #symbol                                                                              \
+        "(%rip), %r11\n"                                                                                               \
+        "jmp journal_gate\n"                                                                                           \
+        ".popsection");                                                                                                \
     extern const u8 gate_##symbol[];                                                                                   \
     LAB_EXPORT_ENTRY(symbol, #symbol, symbol, NULL, LAB_EXPORT_NT, gate_##symbol)
 

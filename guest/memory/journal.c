@@ -17,7 +17,8 @@ static struct journal_call *call_of(u64 number) {
 /* No call waits: one of another thread was unwound. */
 static void forget_calls_below(u64 stack) {
     const u64 thread = (u64)thread_current();
-    while (lab_journal.open && (call_of(lab_journal.open)->thread != thread || call_of(lab_journal.open)->frame < stack))
+    while (lab_journal.open &&
+           (call_of(lab_journal.open)->thread != thread || call_of(lab_journal.open)->frame < stack))
         lab_journal.open = call_of(lab_journal.open)->outer;
 }
 

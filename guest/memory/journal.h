@@ -37,9 +37,9 @@ struct journal_change {
 
 struct lab_journal {
     u64 on;
-    u64 open;                 /* number of the innermost call that has not returned, 0 for none */
-    u64 call_count;           /* ever entered since the journal was opened */
-    u64 change_count;         /* ever made by them */
+    u64 open;         /* number of the innermost call that has not returned, 0 for none */
+    u64 call_count;   /* ever entered since the journal was opened */
+    u64 change_count; /* ever made by them */
     struct journal_call call[JOURNAL_CALLS];
     struct journal_change change[JOURNAL_CHANGES];
 };

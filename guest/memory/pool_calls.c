@@ -286,8 +286,7 @@ NT_MEMORY_EXPORT(ExAllocatePool2);
 
 static PVOID NTAPI ExAllocatePool3(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag,
                                    PCPOOL_EXTENDED_PARAMETER ExtendedParameters, ULONG ExtendedParametersCount) {
-    return allocate_by_flags(Flags, NumberOfBytes, Tag, ExtendedParameters, ExtendedParametersCount,
-                             CALLER());
+    return allocate_by_flags(Flags, NumberOfBytes, Tag, ExtendedParameters, ExtendedParametersCount, CALLER());
 }
 NT_MEMORY_EXPORT(ExAllocatePool3);
 

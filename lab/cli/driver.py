@@ -39,7 +39,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=a_file)
-@click.option("--trace", is_flag=True, help="Stop at every memory call, and show what it did to the page tables.")
+@click.option("--trace", is_flag=True, help="Have GDB stop at every memory call, and compare all page tables.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long one function may take.")
 @machine_options
 @output_options
@@ -142,7 +142,7 @@ def inspect(file: Path, as_json: bool, color: str) -> int:
 
 @command.command()
 @click.argument("file", type=a_file)
-@click.option("--trace", is_flag=True, help="Stop at every memory call, and show what it did to the page tables.")
+@click.option("--trace", is_flag=True, help="Have GDB stop at every memory call, and compare all page tables.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long DriverEntry may take.")
 @name_option
 @output_options
@@ -164,7 +164,7 @@ def load(*, file: Path, trace: bool, timeout: float, machine_name: str | None, a
 
 @command.command()
 @click.argument("driver")
-@click.option("--trace", is_flag=True, help="Stop at every memory call, and show what it did to the page tables.")
+@click.option("--trace", is_flag=True, help="Have GDB stop at every memory call, and compare all page tables.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long DriverUnload may take.")
 @name_option
 @output_options
@@ -203,7 +203,7 @@ def list_(machine_name: str | None, as_json: bool, color: str) -> int:
 @click.option("--out", "wanted", default=0, show_default=True, metavar="N", help="Bytes of room for the output.")
 @click.option("--fill", default="", metavar="HEX", help="What stands in that room before: input for in-direct codes.")
 @click.option("--method", type=click.Choice(METHODS), help="How buffers are passed; the code's own unless given.")
-@click.option("--trace", is_flag=True, help="Stop at every memory call, and show what it did to the page tables.")
+@click.option("--trace", is_flag=True, help="Have GDB stop at every memory call, and compare all page tables.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long it may take.")
 @name_option
 @output_options

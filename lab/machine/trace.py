@@ -1,4 +1,4 @@
-"""Calls of guest functions, and as GDB sees them: arguments at the entry, the result at the return, what changed between."""
+"""Calls of guest functions as text, and as GDB sees them: arguments, results, and the entries that changed."""
 
 from __future__ import annotations
 

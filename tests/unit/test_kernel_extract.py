@@ -23,7 +23,7 @@ def kernel() -> KernelImage:
 def test_description_is_fresh_and_small() -> None:
     description = ELF.with_suffix(".json")
     assert json.loads(description.read_text()) == json.loads(json.dumps(extract(ELF)))
-    assert description.stat().st_size < 500_000
+    assert description.stat().st_size < 300_000
 
 
 def test_symbols_are_those_of_the_linkers_own_map(kernel: KernelImage) -> None:

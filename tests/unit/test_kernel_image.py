@@ -16,7 +16,7 @@ BASE = 0xFFFFF80000100000
 def kernel() -> KernelImage:
     return KernelImage(
         {
-            "schema": "lab.kernel/1",
+            "schema": "lab.kernel/2",
             "segments": [[BASE, 0x100000, 0x100, 0x2000, 5]],
             "sections": [[BASE, 0x1000, ".text"], [BASE + 0x1000, 0x1000, ".bss"]],
             "symbols": [

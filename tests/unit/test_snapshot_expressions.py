@@ -15,7 +15,7 @@ from lab.snapshot import Registers, Snapshot
 from lab.x86 import PhysicalAddress, VirtualAddress
 
 EMPTY = {
-    "schema": "lab.kernel/1",
+    "schema": "lab.kernel/2",
     **{name: [] for name in ("segments", "sections", "types", "exports")},
     **{name: {} for name in ("structures", "aliases", "enums", "constants", "variables")},
 }
