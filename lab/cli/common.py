@@ -21,6 +21,7 @@ __all__ = [
     "output_options",
     "picture_options",
     "name_option",
+    "language_option",
     "machine_options",
     "make_machine_options",
     "click_parameter",
@@ -60,6 +61,20 @@ def name_option(function: Decorated) -> Decorated:
         "machine_name",
         metavar="NAME",
         help="Which background machine; may be left out where only one runs.",
+    )(function)
+
+
+def language_option(function: Decorated) -> Decorated:
+    """Add `--lang`; the function receives `language: str`."""
+    from lab.texts import ENGLISH, languages
+
+    return click.option(
+        "--lang",
+        "language",
+        type=click.Choice(languages()),
+        default=ENGLISH,
+        show_default=True,
+        help="The language of the lecture's own words.",
     )(function)
 
 

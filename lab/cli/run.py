@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import click_parameter, machine_options, make_machine_options, output_options, wants_colour
+from lab.cli.common import (
+    click_parameter,
+    language_option,
+    machine_options,
+    make_machine_options,
+    output_options,
+    wants_colour,
+)
 from lab.errors import GuestStopped, GuestTimeout
 
 if TYPE_CHECKING:
@@ -51,12 +58,13 @@ def command() -> None:
 
 def _scenario_command(scenario: Scenario) -> click.Command:
     @machine_options
+    @language_option
     @output_options
-    def play(as_json: bool, color: str, **options: Any) -> int:
+    def play(as_json: bool, color: str, language: str, **options: Any) -> int:
         machine = make_machine_options(options)
         if as_json:
-            return _print_json(scenario, machine, options)
-        return _print_text(scenario, machine, options, colour=wants_colour(color))
+            return _print_json(scenario, machine, options, language)
+        return _print_text(scenario, machine, options, language, colour=wants_colour(color))
 
     found = click.command(scenario.name, help=scenario.help, short_help=scenario.summary)(play)
     found.params[:0] = [click_parameter(each) for each in scenario.parameters]
@@ -73,16 +81,18 @@ def _steps(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any
         yield from scenario.play(Stage(machine), **arguments)
 
 
-def _print_text(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any], *, colour: bool) -> int:
+def _print_text(
+    scenario: Scenario, options: MachineOptions, arguments: dict[str, Any], language: str, *, colour: bool
+) -> int:
     from lab.scenarios.step import step_text
 
-    click.echo(f"{scenario.name}: {scenario.summary}\n")
+    click.echo(f"{scenario.name}: {scenario.title.in_language(language)}.\n")
     for step in _steps(scenario, options, arguments):
-        click.echo(step_text(step, color=colour), color=True)
+        click.echo(step_text(step, color=colour, language=language), color=True)
     return 0
 
 
-def _print_json(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any]) -> int:
+def _print_json(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any], language: str) -> int:
     from lab.render.json import render_json
     from lab.scenarios.step import run_report
 
@@ -93,5 +103,5 @@ def _print_json(scenario: Scenario, options: MachineOptions, arguments: dict[str
     except (GuestStopped, GuestTimeout) as error:
         outcome = "bugcheck" if isinstance(error, GuestStopped) else "timeout"
         code, message = error.exit_code, str(error)
-    click.echo(render_json(run_report(scenario.name, steps, outcome, message)), nl=False)
+    click.echo(render_json(run_report(scenario.name, steps, outcome, message, language=language)), nl=False)
     return code

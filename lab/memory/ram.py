@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 from typing import TYPE_CHECKING
 
 from lab.errors import HostError, NoMemoryAt
@@ -10,12 +12,15 @@ from lab.memory.protocol import Bank
 from lab.x86.address import PhysicalAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
 __all__ = ["SharedRam"]
+
+PIECE = 256 * 1024
+"""How much of RAM is read at once where all of it is."""
 
 
 class SharedRam:
@@ -37,15 +42,15 @@ class SharedRam:
     def __init__(self, path: Path, banks: Sequence[Bank] = ()) -> None:
         self.path = path
         try:
-            with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+            self._file = path.open("rb")
+            self._map = mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ)
         except (OSError, ValueError) as error:
             raise HostError(f"cannot map the guest's RAM {path}: {error}; is its machine still running?") from error
         self.banks = tuple(banks) or (Bank(PhysicalAddress(0), len(self._map)),)
         for bank in self.banks:
             if bank.file_offset + bank.size > len(self._map):
                 length = len(self._map)
-                self._map.close()
+                self.close()
                 raise HostError(f"{path} has {length} bytes, too few for the bank at {bank.start}")
 
     def read(self, address: PhysicalAddress, size: int) -> bytes:
@@ -57,9 +62,26 @@ class SharedRam:
                 return self._map[offset : offset + size]
         raise NoMemoryAt(address, size)
 
+    def written(self) -> Iterator[tuple[PhysicalAddress, bytes]]:
+        """The parts of RAM that were ever written, each at most `PIECE` bytes from a multiple of that in its bank.
+
+        What nobody has written takes no room in the file, and is known to be zero without being read.
+        """
+        descriptor = self._file.fileno()
+        for bank in self.banks:
+            end, offset = bank.file_offset + bank.size, bank.file_offset
+            while (found := _next_data(descriptor, offset)) is not None and found < end:
+                piece = (found - bank.file_offset) // PIECE * PIECE
+                offset = min(bank.file_offset + piece + PIECE, end)
+                yield (
+                    bank.start + piece,
+                    os.pread(descriptor, offset - bank.file_offset - piece, bank.file_offset + piece),
+                )
+
     def close(self) -> None:
         """Unmap the file; reading afterwards raises ValueError."""
         self._map.close()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -68,3 +90,13 @@ class SharedRam:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _next_data(descriptor: int, offset: int) -> int | None:
+    """Where, from an offset of a file on, something is stored; None when nothing is."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return None

@@ -25,12 +25,15 @@ def _lecture(source: Path) -> Callable[[Stage], Iterator[Step]]:
         from lab.machine.driver.report import session_report
         from lab.machine.driver.session import Session
 
-        yield stage.step(f"The source: {source.name}", reports={"source": _listing(source)})
+        yield stage.step("The source: {file}", reports={"source": _listing(source)}, file=source.name)
         built = build([source], stage.machine.qemu.folder / f"{source.stem}.sys")
         session = Session(stage.machine, trace=True)
         session.run([DriverImage.load(built.path)])
-        text = "GDB stops it at every memory call that it makes, at the entry and at the return."
-        yield stage.step("What it does", text, reports={"driver": session_report(session)})
+        yield stage.step(
+            "What it does",
+            "GDB stops it at every memory call that it makes, at the entry and at the return.",
+            reports={"driver": session_report(session)},
+        )
         if session.error is not None:
             raise session.error
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from lab.scenarios.registry import scenario
+from lab.texts import Text
 from lab.x86.address import VirtualAddress
 
 if TYPE_CHECKING:
@@ -65,24 +66,25 @@ class _Remap:
     def _allocate_pool(self) -> Part:
         non_paged = self.stage.machine.kernel.constant("NonPagedPoolNx")
         call = self._call("pool", "ExAllocatePoolWithTag", non_paged, PAGE, self.stage.tag(TAG))
-        title = "Allocate one page of nonpaged pool"
+        title = Text("Allocate one page of nonpaged pool")
         if not int(call):
             yield self._refused(title, call)
             return False
         self.pool = VirtualAddress(int(call))
         self.undo.append(self._free_pool)
-        yield self.stage.step(title, f"The page is at {self.pool}.", call=call, agree=(self.pool,))
+        yield self.stage.step(title, "The page is at {page}.", call=call, agree=(self.pool,), page=self.pool)
         return True
 
     def _allocate_mdl(self) -> Part:
         call = self._call("mdl", "IoAllocateMdl", self.pool, PAGE, 0, 0, 0)
-        title = "Allocate an MDL that describes it"
+        title = Text("Allocate an MDL that describes it")
         if not int(call):
             yield self._refused(title, call)
             return False
         self.mdl = VirtualAddress(int(call))
         self.undo.append(self._free_mdl)
-        yield self.stage.step(title, f"The MDL is at {self.mdl}; its array of frame numbers is still empty.", call=call)
+        text = Text("The MDL is at {mdl}; its array of frame numbers is still empty.", {"mdl": self.mdl})
+        yield self.stage.step(title, text, call=call, focus=(self.mdl,))
         return True
 
     def _build(self) -> Part:
@@ -90,7 +92,8 @@ class _Remap:
         walk = self.stage.snapshot().walk(self.pool)
         yield self.stage.step(
             "Fill in the frame numbers",
-            f"The MDL now names frame {walk.mapped.physical.frame:#x}, found by the very walk that follows.",
+            "The MDL now names frame {frame:#x}, found by the very walk that follows.",
+            frame=walk.mapped.physical.frame,
             call=call,
             reports={"mdl": self.stage.report("mdl"), **self._walks(pool=self.pool)},
         )
@@ -101,13 +104,14 @@ class _Remap:
         priority = kernel.constant("NormalPagePriority") | kernel.constant("MdlMappingNoExecute")
         cached, mode = kernel.constant("MmCached"), kernel.constant("KernelMode")
         call = self._call("map", "MmMapLockedPagesSpecifyCache", self.mdl, mode, cached, 0, 0, priority)
-        title = "Map the MDL: a second address for the same frame"
+        title = Text("Map the MDL: a second address for the same frame")
         if not int(call):
             yield self._refused(title, call)
             return False
         self.mapping = VirtualAddress(int(call))
         self.undo.append(self._unmap)
-        yield self.stage.step(title, f"The second address is {self.mapping}.", call=call, agree=(self.mapping,))
+        text = Text("The second address is {mapping}.", {"mapping": self.mapping})
+        yield self.stage.step(title, text, call=call, agree=(self.mapping,), focus=(self.mapping, self.pool))
         return True
 
     def _compare(self) -> Part:
@@ -117,8 +121,10 @@ class _Remap:
             self.stage.refute(f"{self.pool} and {self.mapping} should share a frame, and do not: {frames}")
         yield self.stage.step(
             "Two walks, one frame",
-            f"{walks[0].levels} entries each, no table in common below the {_last_in_common(*walks)}, and one frame at"
-            f" the end: {frames.pop():#x}.",
+            "{count} entries each, no table in common below the {level}, and one frame at the end: {frame:#x}.",
+            count=walks[0].levels,
+            level=_last_in_common(*walks),
+            frame=frames.pop(),
             agree=(self.pool, self.mapping),
             reports={
                 **self._walks(pool=self.pool, mapping=self.mapping),
@@ -136,8 +142,14 @@ class _Remap:
         physical = self.stage.snapshot().walk(self.pool).mapped.physical
         yield self.stage.step(
             "Write through one, read through the other",
-            f"Wrote {MESSAGE.decode()!r} at {self.pool}; the guest reads {seen.decode()!r} at {self.mapping}.\n"
-            f"In physical memory the bytes stand once, at {physical}:",
+            "Wrote {written} at {page}; the guest reads {read} at {mapping}.\n"
+            "In physical memory the bytes stand once, at {physical}:",
+            written=repr(MESSAGE.decode()),
+            read=repr(seen.decode()),
+            page=self.pool,
+            mapping=self.mapping,
+            physical=physical,
+            focus=(self.pool, self.mapping),
             reports={"memory": self.stage.report("mem", {"address": str(physical), "length": 32})},
         )
         return True
@@ -162,7 +174,9 @@ class _Remap:
             self.stage.refute(f"a read of {self.mapping}, where nothing is mapped, should fault there; it gave {call}")
         return self.stage.step(
             "Touch the old mapping",
-            f"{fault}\nCR2 holds the address that faulted: {VirtualAddress(fault.cr2)}. The guest lives on.",
+            "{fault}\nCR2 holds the address that faulted: {cr2}. The guest lives on.",
+            fault=fault,
+            cr2=VirtualAddress(fault.cr2),
             call=call,
             reports=self._walks(mapping=self.mapping),
         )
@@ -182,8 +196,11 @@ class _Remap:
         return self.stage.call(function, *arguments)
 
     def _refused(self, title: str, call: TracedCall) -> Step:
-        left = "what was made so far is undone, last thing first" if self.undo else "there is nothing to undo"
-        return self.stage.step(title, f"It returned NULL: out of resources, as was asked for; {left}.", call=call)
+        undone = Text("what was made so far is undone, last thing first")
+        left = undone if self.undo else Text("there is nothing to undo")
+        return self.stage.step(
+            title, "It returned NULL: out of resources, as was asked for; {left}.", call=call, left=left
+        )
 
     def _walks(self, **addresses: VirtualAddress) -> dict[str, Report]:
         return {name: self.stage.report("walk", {"address": hex(each)}) for name, each in addresses.items()}

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lab.texts import Text
 from lab.views.registry import Parameter, parameters_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,17 @@ class Scenario:
     def summary(self) -> str:
         """The first line of the help."""
         return self.help.partition("\n")[0]
+
+    @property
+    def title(self) -> Text:
+        """The summary as a Text, without the full stop: how a face calls the lecture."""
+        return Text.verbatim(self.summary.removesuffix("."))
+
+    @property
+    def description(self) -> Text:
+        """What the help says behind the summary, as a Text of one line a paragraph."""
+        paragraphs = self.help.split("\n\n")[1:]
+        return Text.verbatim("\n".join(" ".join(each.split()) for each in paragraphs))
 
 
 _scenarios: dict[str, Scenario] = {}

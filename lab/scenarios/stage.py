@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from lab.errors import LabError, UsageError
@@ -14,9 +16,10 @@ from lab.machine.gdb import Gdb, Stop
 from lab.machine.mailbox import Argument, Reply
 from lab.machine.trace import call_text, entry_arguments, result_text, return_address
 from lab.scenarios.books import Books
-from lab.scenarios.step import Agreement, Halt, Step
+from lab.scenarios.step import Agreement, Halt, Source, Step
 from lab.snapshot import Snapshot
 from lab.snapshot.changes import EntryChange, TableImage, capture, diff, recapture
+from lab.texts import Text
 from lab.views import find_view
 from lab.views.registry import Raw
 from lab.views.report import Report
@@ -34,11 +37,15 @@ class Disagreement(LabError):
 
 @dataclass(frozen=True)
 class TracedCall:
-    """A call of a guest function, with where GDB stopped it and what it did to the page tables."""
+    """A call of a guest function, with where GDB stopped it and what it did to the page tables.
+
+    `source` is the line of the scenario that made it.
+    """
 
     result: CallResult
     halts: tuple[Halt, ...]
     changes: tuple[EntryChange, ...]
+    source: Source | None = None
 
     def __int__(self) -> int:
         return int(self.result)
@@ -47,11 +54,13 @@ class TracedCall:
 class Stage:
     """A machine, and the means of a scenario to act on it and to show what happened.
 
-    Steps are numbered as they are made; whoever makes one yields it.
+    Steps are numbered as they are made; whoever makes one yields it. `sources` are the files that steps point into,
+    with their text.
     """
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.sources: dict[str, str] = {}
         self._steps = 0
         self._pending: PendingCall | None = None
         self._watches_faults = False
@@ -66,7 +75,7 @@ class Stage:
         Page tables are compared between the two stops. The guest stays at the second until it is needed again. Raises
         what `machine.call` does.
         """
-        gdb, target = self.gdb, find_target(self.machine.kernel, function)
+        gdb, target, source = self.gdb, find_target(self.machine.kernel, function), self._scenario_line()
         gdb.interrupt()
         gdb.break_at(target.address, temporary=True)
         self.run_on()
@@ -84,9 +93,9 @@ class Stage:
             gdb.delete(end)
             fault = Halt("fault", function, stop.address, "does not return: it is stopped where faults are handled")
             self.run_on()
-            return TracedCall(pending.wait(), (entry, fault), changes)
+            return TracedCall(pending.wait(), (entry, fault), changes, source)
         result = target.result(Reply(now.registers.rax))
-        return TracedCall(result, (entry, self._return_halt(target, stop, now)), changes)
+        return TracedCall(result, (entry, self._return_halt(target, stop, now)), changes, source)
 
     def quick_call(self, function: str, *arguments: Argument) -> CallResult:
         """Call a guest function without stopping it anywhere."""
@@ -190,15 +199,56 @@ class Stage:
         call: TracedCall | None = None,
         agree: tuple[VirtualAddress, ...] = (),
         reports: Mapping[str, Report] | None = None,
+        notes: str = "",
+        ask: str = "",
+        answer: str = "",
+        focus: tuple[VirtualAddress, ...] = (),
+        source: Source | None = None,
+        **values: object,
     ) -> Step:
-        """Make the next step: what a traced call did, checked addresses, and reports to show."""
+        """Make the next step: what a traced call did, checked addresses, and reports to show.
+
+        All words are templates, which `values` fill: ``step("Allocate a page", "It is at {page}.", page=pool)``. They
+        stand there as they are, so that they can be found and said in other languages. `focus` and `source` need not
+        be given where they follow from the other arguments.
+        """
+
+        def said(words: str) -> Text:
+            return words if isinstance(words, Text) else Text(words, values)
+
         self._steps += 1
+        shown = dict(reports or {})
         return Step(
             number=self._steps,
-            title=title,
-            text=text,
+            title=said(title),
+            text=said(text),
             halts=call.halts if call else (),
             changes=call.changes if call else None,
             agreements=self.agreements(*agree) if agree else (),
-            reports=dict(reports or {}),
+            reports=shown,
+            notes=said(notes),
+            question=said(ask),
+            answer=said(answer),
+            focus=focus or agree or tuple(_walked(shown)),
+            source=source or (call.source if call else None) or self._scenario_line(),
         )
+
+    def source(self, path: Path, line: int) -> Source:
+        """A line of a file for a step to point at."""
+        if path.name not in self.sources:
+            self.sources[path.name] = path.read_text(encoding="utf-8")
+        return Source(path.name, line)
+
+    def _scenario_line(self) -> Source | None:
+        """The line at which the scenario stands: its innermost generator, not the helpers that this one calls."""
+        frame = inspect.currentframe()
+        while frame is not None and not frame.f_code.co_flags & inspect.CO_GENERATOR:
+            frame = frame.f_back
+        return self.source(Path(frame.f_code.co_filename), frame.f_lineno) if frame is not None else None
+
+
+def _walked(reports: Mapping[str, Report]) -> Iterator[VirtualAddress]:
+    """The addresses whose walks are among the reports."""
+    for report in reports.values():
+        if report.schema == "lab.walk/1":
+            yield VirtualAddress.parse(str(report.data["address"]))

@@ -1,0 +1,125 @@
+"""The Player: forwards, backwards, predict and reveal; and a guest that dies is not the end of a lecture."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.demo import Player
+from lab.errors import LabError
+from tests.unit.made_up import DyingRecorder, made_up_timeline
+
+
+@pytest.fixture
+def player() -> Player:
+    return Player(made_up_timeline())
+
+
+def test_a_question_is_asked_before_its_moment_is_shown(player: Player) -> None:
+    player.next()
+    assert (player.position, player.question) == (1, "")
+
+    player.next()
+    assert (player.position, player.question) == (1, "Where will it be?")
+
+    player.next()
+    assert (player.position, player.question) == (2, "")
+    assert player.moment.step.answer == "Behind the one before."
+
+
+def test_what_was_answered_is_not_asked_again(player: Player) -> None:
+    player.go(2)
+    player.back()
+    player.next()
+
+    assert (player.position, player.question) == (2, "")
+
+
+def test_a_question_can_be_taken_back(player: Player) -> None:
+    player.go(1)
+    player.next()
+
+    assert player.back()
+    assert (player.position, player.question) == (1, "")
+    assert player.next()
+    assert player.question
+
+
+def test_it_ends_at_both_ends(player: Player) -> None:
+    assert not player.back()
+    player.go(99)
+    assert (player.position, player.is_at_end) == (3, True)
+    assert not player.next()
+    player.go(-5)
+    assert player.position == 0
+
+
+def test_views_answer_at_the_moment_that_is_shown(player: Player) -> None:
+    player.go(1)
+    assert player.ask("walk fffffa8040000000").answer
+    assert not player.ask("lab walk 0xfffffa8040001000 --style=windbg").answer
+    player.go(3)
+    assert player.ask("walk --style lab 0xfffffa8040001000").data["physical"] == "0x201000"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("", "type a view"),
+        ("lab", "type a view"),
+        ("walk", "needs ADDRESS"),
+        ("walk 0 1", "takes nothing more"),
+        ("walk 0 --colour red", "has no option --colour"),
+        ("walk 0 --style", "--style needs"),
+        ("walk 'unfinished", "cannot be read"),
+        ("walk Nonsense!", "is not an address"),
+        ("../../walk", "is no view"),
+        ("pool", "does not run the lab's kernel"),
+        ("call KeBugCheck", "needs the running guest"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_sentence(player: Player, line: str, says: str) -> None:
+    report = player.ask(line)
+
+    assert (report.schema, report.answer) == ("lab.error/1", False)
+    assert says in str(report.data["message"])
+
+
+def test_a_live_lecture_is_played_as_it_is_wanted() -> None:
+    live = DyingRecorder(made_up_timeline(), lives=99)
+    player = Player(live=live)  # type: ignore[arg-type]
+
+    assert len(player.timeline) == 1
+    player.go(2)
+    assert (len(player.timeline), player.position, player.is_at_guest) == (3, 2, True)
+    player.back()
+    assert (player.position, player.is_live, player.is_at_guest) == (1, True, False)
+    player.go(99)
+    assert (player.position, player.is_at_end, player.take_notice()) == (3, True, "")
+
+
+def test_the_recording_goes_on_where_the_guest_died_and_says_so_once() -> None:
+    live, recording = DyingRecorder(made_up_timeline(), lives=2), made_up_timeline()
+    player = Player(live=live, recording=lambda: recording)  # type: ignore[arg-type]
+    player.go(2)
+
+    assert player.next()
+
+    assert player.timeline is recording
+    assert (player.position, player.is_live, live.closed) == (3, False, True)
+    assert player.take_notice() == "The machine has gone; the recording goes on. (QEMU was killed)"
+    assert player.take_notice() == ""
+    assert player.back()
+
+
+def test_without_a_recording_what_was_played_stays() -> None:
+    def missing() -> None:
+        raise LabError("there is no recording")
+
+    player = Player(live=DyingRecorder(made_up_timeline(), lives=2), recording=missing)  # type: ignore[arg-type]
+    player.go(2)
+
+    assert not player.next()
+
+    assert player.position == 2
+    assert player.take_notice() == "The machine has gone: QEMU was killed; there is no recording"
+    assert player.back()
