@@ -1,7 +1,10 @@
 """How addresses are translated: the walk of one, the map of a whole space, and who may do what."""
 
-from lab.paging.access import Denial, Grant, Rights, denials, supervisor_rights, user_rights
+from lab.paging.access import Access, AccessKind, Conditions
 from lab.paging.aliases import Alias, Aliases, aliases_of
+from lab.paging.predict import Prediction, Update, predict
+from lab.paging.quirks import NONE, QUIRKS, Quirk, Quirks, quirks_of
+from lab.paging.rights import Denial, Grant, Rights, denials, supervisor_rights, user_rights
 from lab.paging.rules import leaf_mask, reserved_mask, reserved_reason
 from lab.paging.space import Mapping, leaves, map_space
 from lab.paging.tables import Kind, TableInfo, TableUse, tables
@@ -25,6 +28,17 @@ __all__ = [
     "tables",
     "TableInfo",
     "TableUse",
+    "predict",
+    "Prediction",
+    "Update",
+    "Access",
+    "AccessKind",
+    "Conditions",
+    "Quirk",
+    "Quirks",
+    "QUIRKS",
+    "NONE",
+    "quirks_of",
     "Rights",
     "Grant",
     "Denial",

@@ -1,154 +1,118 @@
-"""Who may do what with a page, once every level has had its say; Intel SDM vol. 3A, "Access Rights"."""
+"""What is asked of a page: an access, and the conditions it is made under.
+
+Intel SDM vol. 3A, "Access Rights" (explicit and implicit accesses, user-mode and supervisor-mode accesses).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
 
-from lab.x86.entry import Entry
-from lab.x86.levels import Level
-from lab.x86.registers import CR4
+from lab.errors import UsageError
 from lab.x86.words import Bit, Word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from lab.x86.state import PagingState
 
-__all__ = ["Rights", "Grant", "Denial", "supervisor_rights", "user_rights", "denials"]
+__all__ = ["Access", "AccessKind", "Conditions"]
 
 
-class Rights(Word):
-    """What one kind of access may do with a page: read, write, execute.
+class AccessKind(Enum):
+    """What is done with a byte: an instruction that reads and writes one is a write."""
 
-    >>> print(Rights.parse("r-x"), Rights(0), Rights.parse("rw-").write)
-    r-x --- True
-    """
-
-    __slots__ = ()
-
-    read = Bit(2, "r")
-    write = Bit(1, "w")
-    execute = Bit(0, "x")
-
-    @classmethod
-    def parse(cls, text: str) -> Rights:
-        """The inverse of str; ValueError for anything that is not three of those letters and hyphens."""
-        for value, letters in enumerate(_LETTERS):
-            if letters == text:
-                return cls(value)
-        raise ValueError(f"{text!r} is no set of rights; write it like 'rw-'")
+    READ = "read"
+    WRITE = "write"
+    FETCH = "fetch"
 
     def __str__(self) -> str:
-        return _LETTERS[self]
+        return self.value
 
 
-_LETTERS = ("---", "--x", "-w-", "-wx", "r--", "r-x", "rw-", "rwx")
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One access of one byte.
 
+    `user` says that it is made at CPL 3; `implicit`, that the CPU makes it by itself, to get at a descriptor table or
+    a TSS, which is a supervisor-mode access at any CPL. `stack` is one through SS, RSP or RBP; `shadow_stack` one by
+    CALL, RET and their like to the shadow stack. UsageError for an implicit or stack fetch.
 
-class Grant(Word):
-    """What the entries of a walk allow together, before the control registers are asked.
-
-    W and U hold when every level sets them, NX when any level does.
-
-    >>> Grant.combine([0x1AB063, 0x1AC067, 1 << 63 | 0x1AD067]).names()
-    ('W', 'NX')
+    >>> print(Access(AccessKind.WRITE, user=True), Access(AccessKind.READ, implicit=True), sep=", ")
+    user write, implicit read
     """
 
-    __slots__ = ()
+    kind: AccessKind
+    user: bool = False
+    implicit: bool = False
+    stack: bool = False
+    shadow_stack: bool = False
 
-    writable = Bit(0, "W", "every level allows writes")
-    user = Bit(1, "U", "every level allows user mode: the page is a user page")
-    no_execute = Bit(2, "NX", "some level forbids execution")
+    def __post_init__(self) -> None:
+        if self.kind is AccessKind.FETCH and (self.implicit or self.stack or self.shadow_stack):
+            raise UsageError("a fetch is neither implicit nor one of a stack; ask for a read or a write")
 
-    @classmethod
-    def combine(cls, entries: Iterable[int]) -> Grant:
-        """The grant of a complete walk, from its entries in any order."""
-        every, some = -1, 0
-        for entry in entries:
-            every &= entry
-            some |= entry
-        return cls.of(every, some)
-
-    @classmethod
-    def of(cls, every: int, some: int) -> Grant:
-        """The grant from the AND (`every`) and the OR (`some`) of all entries of a walk."""
-        return cls((every >> 1 & 3) | (some >> 61 & 4))
+    def __str__(self) -> str:
+        where = "shadow-stack " if self.shadow_stack else "stack " if self.stack else ""
+        who = "implicit " if self.implicit else "user " if self.user else ""
+        return f"{who}{where}{self.kind}" + (" at CPL 3" if self.implicit and self.user else "")
 
 
-def supervisor_rights(grant: Grant, state: PagingState, *, ac: bool = False) -> Rights:
-    """What the kernel may do with a page, by accesses of its own at the given RFLAGS.AC.
-
-    >>> from lab.x86 import CR4, PagingState
-    >>> smap = PagingState(cr4=CR4.from_names("PAE", "SMAP"))
-    >>> print(supervisor_rights(Grant.from_names("W", "U"), smap))
-    --x
-    """
-    read = not (grant.user and state.cr4.smap and not ac)
-    write = read and (grant.writable or not state.cr0.wp)
-    execute = not _never_executes(grant, state) and not (grant.user and state.cr4.smep)
-    return Rights(read << 2 | write << 1 | execute)
-
-
-def user_rights(grant: Grant, state: PagingState) -> Rights:
-    """What user mode may do with a page; CR0.WP, SMEP and SMAP have no say in it.
+class Conditions(Word):
+    """An access and the control bits that have a say in it, packed into one small word, of which arrays can be made.
 
     >>> from lab.x86 import PagingState
-    >>> print(user_rights(Grant.from_names("U", "NX"), PagingState()))
-    r--
-    """
-    if not grant.user:
-        return Rights(0)
-    return Rights(4 | grant.writable << 1 | (not _never_executes(grant, state)))
-
-
-def _never_executes(grant: Grant, state: PagingState) -> bool:
-    return grant.no_execute and state.efer.nxe
-
-
-class Denial(NamedTuple):
-    """One kind of access that a mapped page refuses, and the bit that decides.
-
-    `access` is "read", "write" or "execute" (the supervisor's) or "user" (any from user mode). `level` is the topmost
-    whose entry forbids it; None where control register CR4 does, and then `bit` is one of CR4's.
-
-    >>> print(Denial("execute", Level.PT, 63, "NX"))
-    execute by PT bit 63 (NX)
-    >>> print(Denial("read", None, CR4.smap.number, "SMAP"))
-    read by SMAP (CR4 bit 21): user page
+    >>> Conditions.of(PagingState(), Access(AccessKind.WRITE, user=True)).names()
+    ('WRITE', 'CPL3', 'WP', 'NXE')
     """
 
-    access: str
-    level: Level | None
-    bit: int
-    name: str
+    __slots__ = ()
 
-    def __str__(self) -> str:
-        if self.level is None:
-            return f"{self.access} by {self.name} (CR4 bit {self.bit}): user page"
-        return f"{self.access} by {self.level} bit {self.bit} ({self.name})"
+    write = Bit(0, "WRITE", "a write; neither this nor FETCH: a read")
+    fetch = Bit(1, "FETCH", "an instruction fetch")
+    cpl3 = Bit(2, "CPL3", "made at CPL 3")
+    implicit = Bit(3, "IMPLICIT", "made by the CPU itself")
+    stack = Bit(4, "STACK", "through SS, RSP or RBP")
+    shadow_stack = Bit(5, "SHADOW", "of the shadow stack")
+    ac = Bit(6, "AC", "RFLAGS.AC")
+    wp = Bit(8, "WP", "CR0.WP")
+    nxe = Bit(9, "NXE", "EFER.NXE, with entries that have a bit 63")
+    smep = Bit(10, "SMEP", "CR4.SMEP")
+    smap = Bit(11, "SMAP", "CR4.SMAP")
+    pke = Bit(12, "PKE", "CR4.PKE, in long mode")
+    pks = Bit(13, "PKS", "CR4.PKS, in long mode")
+    cet = Bit(14, "CET", "CR4.CET")
 
+    @property
+    def is_user_mode(self) -> bool:
+        """Whether the access is a user-mode one: at CPL 3, and not made by the CPU itself."""
+        return self.cpl3 and not self.implicit
 
-def denials(path: Iterable[tuple[Level, int]], grant: Grant, state: PagingState) -> tuple[Denial, ...]:
-    """Everything that the page at the end of `path` (level and entry, from the top) refuses, RFLAGS.AC being clear.
-
-    In the order read, write, execute, user. NX is named before SMEP where both forbid execution.
-    """
-    path = tuple(path)
-    found = []
-    if grant.user and state.cr4.smap:
-        found.append(Denial("read", None, CR4.smap.number, CR4.smap.name))
-    if not grant.writable and state.cr0.wp:
-        found.append(_first("write", Entry.writable, path, forbids_when=False))
-    if _never_executes(grant, state):
-        found.append(_first("execute", Entry.no_execute, path, forbids_when=True))
-    elif grant.user and state.cr4.smep:
-        found.append(Denial("execute", None, CR4.smep.number, CR4.smep.name))
-    if not grant.user:
-        found.append(_first("user", Entry.user, path, forbids_when=False))
-    return tuple(found)
+    @classmethod
+    def of(cls, state: PagingState, access: Access) -> Conditions:
+        """The conditions of `access` in `state`, whose RFLAGS say what AC is."""
+        return cls(_of_state(state) | _of_access(access))
 
 
-def _first(access: str, bit: Bit, path: tuple[tuple[Level, int], ...], *, forbids_when: bool) -> Denial:
-    """The denial by the topmost level whose `bit` forbids; the caller knows that there is one."""
-    level = next(level for level, entry in path if (entry & bit.mask != 0) is forbids_when)
-    return Denial(access, level, bit.number, bit.name)
+def _of_access(access: Access) -> int:
+    return (
+        (access.kind is AccessKind.WRITE) * Conditions.write.mask
+        | (access.kind is AccessKind.FETCH) * Conditions.fetch.mask
+        | access.user * Conditions.cpl3.mask
+        | access.implicit * Conditions.implicit.mask
+        | access.stack * Conditions.stack.mask
+        | access.shadow_stack * Conditions.shadow_stack.mask
+    )
+
+
+def _of_state(state: PagingState) -> int:
+    cr4, long_mode = state.cr4, state.efer.lma
+    return (
+        state.rflags.ac * Conditions.ac.mask
+        | state.cr0.wp * Conditions.wp.mask
+        | (state.efer.nxe and (cr4.pae or long_mode)) * Conditions.nxe.mask
+        | cr4.smep * Conditions.smep.mask
+        | cr4.smap * Conditions.smap.mask
+        | (cr4.pke and long_mode) * Conditions.pke.mask
+        | (cr4.pks and long_mode) * Conditions.pks.mask
+        | cr4.cet * Conditions.cet.mask
+    )

@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab.memory.protocol import Memory
-from lab.paging.access import Grant, Rights
+from lab.paging.rights import Grant, Rights
 from lab.paging.rules import Rules
 from lab.paging.tables import Kind, Way, survey, unpack_table
 from lab.x86.address import PhysicalAddress, VirtualAddress

@@ -6,14 +6,17 @@ Intel SDM vol. 3A, "4-Level Paging and 5-Level Paging" (the formats of entries) 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lab.errors import UsageError
-from lab.paging.access import Grant, Rights, supervisor_rights, user_rights
+from lab.paging.rights import Grant, Rights, supervisor_rights, user_rights
 from lab.x86.entry import ADDRESS_MASK, Entry
 from lab.x86.levels import Level, size_text
 from lab.x86.registers import MemoryType
 from lab.x86.state import PagingState
+
+if TYPE_CHECKING:
+    from lab.paging.judge import Flag, Number
 
 __all__ = ["Rules", "LevelRules", "rules_of", "leaf_mask", "reserved_mask", "reserved_reason"]
 
@@ -87,6 +90,10 @@ class LevelRules(NamedTuple):
         """Bytes that one entry covers."""
         return 1 << self.shift
 
+    def physical(self, leaf: Number, address: Number) -> Number:
+        """Where `address` leads by the entry `leaf`; for one case or for columns of them."""
+        return leaf & self.leaf_address | address & (self.page_size - 1)
+
 
 class Rules(NamedTuple):
     """All that a walk or a map needs to know of a paging state, worked out once."""
@@ -104,6 +111,11 @@ class Rules(NamedTuple):
     def address_bits(self) -> int:
         """How many low bits of a virtual address are translated: 48 or 57."""
         return 12 + 9 * len(self.levels)
+
+    def is_canonical(self, address: Number) -> Flag:
+        """Whether the bits that are not translated all equal the highest one that is."""
+        top = address >> (self.address_bits - 1)
+        return (top == 0) | (top == (1 << 65 - self.address_bits) - 1)
 
     def canonical(self, address: int) -> int:
         """`address` with the bits that are not translated made equal to the highest one that is."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from lab.errors import NoMemoryAt, NotMapped
 from lab.memory.protocol import Memory, read_u64
-from lab.paging.access import Denial, Grant, Rights, denials
+from lab.paging.judge import look
+from lab.paging.rights import Denial, Grant, Rights, denials
 from lab.paging.rules import LevelRules, Rules, reserved_reason, rules_of
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.entry import ADDRESS_MASK, Entry
@@ -158,7 +159,7 @@ def walk(memory: Memory, state: PagingState, address: VirtualAddress, root: Phys
     rules = rules_of(state)
     if root is None:
         root = state.root
-    if not address.is_canonical(len(rules.levels)):
+    if not rules.is_canonical(int(address)):
         reason = f"not canonical: bits 63:{rules.address_bits - 1} differ"
         return Walk(address, root, len(rules.levels), (), Fault(None, None, reason, FaultKind.NOT_CANONICAL))
     steps: list[Step] = []
@@ -189,12 +190,13 @@ def _descend(
             reason = f"table at {PhysicalAddress(table)} is outside of RAM"
             return Fault(level.level, None, reason, FaultKind.NO_MEMORY)
         entry = Entry(raw)
-        leaf = raw & 1 != 0 and raw & level.leaf_mask != 0
+        present, leaf, is_reserved = map(bool, look(level, raw))
         flags = entry.flags(level.level, leaf=leaf, keys=rules.keys)
         steps.append(Step(level.level, index, entry_address, entry, leaf, flags))
-        if not raw & 1:
+        if not present:
             return Fault(level.level, 0, "not present", FaultKind.NOT_PRESENT)
-        if reserved := raw & (level.reserved_in_leaf if leaf else level.reserved_in_table):
+        if is_reserved:
+            reserved = raw & (level.reserved_in_leaf if leaf else level.reserved_in_table)
             return _reserved_fault(rules, level.level, reserved)
         every &= raw
         some |= raw
@@ -215,7 +217,7 @@ def _mapped(rules: Rules, level: LevelRules, linear: int, grant: Grant, steps: l
     supervisor, user = rules.rights[grant]
     path = [(step.level, int(step.entry)) for step in steps]
     return Mapped(
-        physical=PhysicalAddress(raw & level.leaf_address | linear & (level.page_size - 1)),
+        physical=PhysicalAddress(int(level.physical(raw, linear))),
         page_size=level.page_size,
         memory_type=rules.memory_type(raw, level),
         supervisor=supervisor,

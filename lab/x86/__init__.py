@@ -1,9 +1,10 @@
 """The manual as classes: addresses, levels, entries, control registers. Knows no memory and no machine."""
 
 from lab.x86.address import PhysicalAddress, VirtualAddress
+from lab.x86.caching import MtrrRange, Mtrrs, effective_type
 from lab.x86.entry import Entry
 from lab.x86.levels import GIB, KIB, MIB, Level, size_text
-from lab.x86.registers import CR0, CR3, CR4, EFER, PAT, RFLAGS, MemoryType, PageFaultCode
+from lab.x86.registers import CR0, CR3, CR4, EFER, PAT, RFLAGS, KeyRights, MemoryType, PageFaultCode, Vector
 from lab.x86.state import PagingMode, PagingState
 from lab.x86.words import Bit, Field, Word
 
@@ -20,8 +21,13 @@ __all__ = [
     "EFER",
     "RFLAGS",
     "PAT",
+    "KeyRights",
     "MemoryType",
+    "Mtrrs",
+    "MtrrRange",
+    "effective_type",
     "PageFaultCode",
+    "Vector",
     "Word",
     "Bit",
     "Field",

@@ -14,9 +14,10 @@ from lab.x86.entry import ADDRESS_MASK
 from lab.x86.words import Bit, Field, Word
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Self
 
-__all__ = ["CR0", "CR3", "CR4", "EFER", "RFLAGS", "PageFaultCode", "PAT", "MemoryType"]
+__all__ = ["CR0", "CR3", "CR4", "EFER", "RFLAGS", "KeyRights", "Vector", "PageFaultCode", "PAT", "MemoryType"]
 
 
 class CR0(Word):
@@ -138,6 +139,45 @@ class RFLAGS(Word):
     vif = Bit(19, "VIF", "virtual interrupt flag")
     vip = Bit(20, "VIP", "virtual interrupt pending")
     id = Bit(21, "ID", "CPUID exists")
+
+
+class KeyRights(Word):
+    """PKRU or IA32_PKRS (MSR 6E1H): for each protection key, bit 2i disables all access and bit 2i+1 writes.
+
+    >>> rights = KeyRights.denying(access=[1], write=[5])
+    >>> rights, rights.disables_access(1), rights.disables_write(5)
+    (KeyRights(0x804), True, True)
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def denying(cls, *, access: Iterable[int] = (), write: Iterable[int] = ()) -> Self:
+        """The register that disables access by some keys and writing by others, and allows the rest."""
+        return cls(sum({1 << 2 * key for key in access} | {2 << 2 * key for key in write}))
+
+    def disables_access(self, key: int) -> bool:
+        """Whether pages of this key, 0 to 15, may not be read or written: ADi."""
+        return self >> 2 * key & 1 != 0
+
+    def disables_write(self, key: int) -> bool:
+        """Whether pages of this key may not be written: WDi."""
+        return self >> 2 * key & 2 != 0
+
+
+class Vector(IntEnum):
+    """The exceptions that an address can raise; Intel SDM vol. 3A, "Interrupt and Exception Reference".
+
+    >>> print(Vector.PF, Vector(13))
+    #PF #GP
+    """
+
+    SS = 12
+    GP = 13
+    PF = 14
+
+    def __str__(self) -> str:
+        return f"#{self.name}"
 
 
 class PageFaultCode(Word):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from lab.x86.registers import CR0, CR3, CR4, EFER, PAT, RFLAGS
-
-if TYPE_CHECKING:
-    from lab.x86.address import PhysicalAddress
+from lab.x86.address import PhysicalAddress
+from lab.x86.caching import Mtrrs
+from lab.x86.registers import CR0, CR3, CR4, EFER, PAT, RFLAGS, KeyRights
 
 __all__ = ["PagingState", "PagingMode"]
 
@@ -19,6 +18,8 @@ USUAL_EFER = EFER.from_names("LME", "LMA", "NXE")
 NO_ROOT = CR3(0)
 PAT_AT_RESET = PAT()
 RFLAGS_AT_RESET = RFLAGS(2)
+ALL_KEYS_ALLOWED = KeyRights(0)
+ALL_WRITE_BACK = Mtrrs()
 
 
 class PagingMode(Enum):
@@ -43,6 +44,7 @@ class PagingMode(Enum):
 class PagingState:
     """The registers and CPU features that paging depends on; the defaults are a usual 64-bit kernel's.
 
+    `pkru` and `pkrs` are the protection-key rights of user and of supervisor pages; CR4 says whether they are obeyed.
     `max_phys_bits` is MAXPHYADDR (at most 52), `gib_pages` says whether 1 GiB leaves exist, `vendor` matters for one
     reserved bit.
 
@@ -57,6 +59,9 @@ class PagingState:
     efer: EFER = USUAL_EFER
     pat: PAT = PAT_AT_RESET
     rflags: RFLAGS = RFLAGS_AT_RESET
+    pkru: KeyRights = ALL_KEYS_ALLOWED
+    pkrs: KeyRights = ALL_KEYS_ALLOWED
+    mtrrs: Mtrrs = ALL_WRITE_BACK
     max_phys_bits: int = 40
     gib_pages: bool = True
     vendor: Literal["intel", "amd"] = "intel"
@@ -72,10 +77,16 @@ class PagingState:
 
     @property
     def levels(self) -> int:
-        """How many tables a walk passes at most: 4 or 5 in long mode."""
+        """How many tables a walk passes at most: 4 or 5 in long mode, 3 with PAE, 2 without."""
         return self.mode.levels
 
     @property
     def root(self) -> PhysicalAddress:
-        """The physical address of the table that CR3 names."""
-        return self.cr3.root
+        """The physical address of the table that CR3 names: a frame, or the 32 bytes that PAE paging starts from."""
+        match self.mode:
+            case PagingMode.PAE:
+                return PhysicalAddress(self.cr3 & 0xFFFF_FFE0)
+            case PagingMode.BITS32:
+                return PhysicalAddress(self.cr3 & 0xFFFF_F000)
+            case _:
+                return self.cr3.root

@@ -15,7 +15,7 @@ from lab.errors import LabError
 from lab.machine.driver.build import build
 from lab.machine.driver.inspect import inspect_driver
 from lab.machine.driver.pe import BadImage, DriverImage
-from lab.paging.access import Rights
+from lab.paging.rights import Rights
 
 SAMPLES = Path(__file__).resolve().parents[1] / "drivers"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from lab.machine.driver.directories import Import
 from lab.machine.driver.pe import PAGE, BadImage, DriverImage
-from lab.paging.access import Rights
+from lab.paging.rights import Rights
 from lab.x86.address import VirtualAddress
 
 __all__ = ["LoadedImage", "Run", "lay_out", "extent"]

@@ -26,7 +26,7 @@ from lab.machine.driver.directories import (
     read_load_config,
     read_relocations,
 )
-from lab.paging.access import Rights
+from lab.paging.rights import Rights
 from lab.x86.address import VirtualAddress
 
 if TYPE_CHECKING:
