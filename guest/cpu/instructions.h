@@ -109,6 +109,12 @@ static inline void write_cr4(u64 value) {
 static inline void cpu_invlpg(u64 address) {
     __asm__ volatile("invlpg (%0)" ::"r"(address) : "memory");
 }
+struct invpcid_descriptor {
+    u64 pcid, address;
+};
+static inline void cpu_invpcid(u64 type, struct invpcid_descriptor descriptor) {
+    __asm__ volatile("invpcid %0, %1" ::"m"(descriptor), "r"(type) : "memory");
+}
 
 struct descriptor_pointer {
     u16 limit;

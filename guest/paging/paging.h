@@ -99,7 +99,16 @@ u64 pt_mapped_by(const pte_t *entry);
 /* Whether an entry points at the very table that it stands in. */
 bool pt_is_self_map(const pte_t *entry);
 
-/* The only way a live entry changes. Returns the old value; flushes the translation unless the old was not present. */
+/* What becomes of translations that the CPU may have kept of an entry that changes. */
+enum pt_flush {
+    PT_FLUSH,
+    PT_LEAVE_STALE, /* for a lecture on just that; the old page must stay in use until somebody flushes */
+};
+
+/* The only way a live entry changes. Returns the old value; nothing is flushed when that was not present. */
+pte_t pt_change(pte_t *entry, u64 address, pte_t value, enum pt_flush flush);
+
+/* The same, and every translation by the old value is gone. */
 pte_t pt_set(pte_t *entry, u64 address, pte_t value);
 
 /* Map one 4 KiB page; `bits` is any of enum pte_bit, PTE_P included by the caller. False: no frame for a table. */

@@ -166,18 +166,24 @@ void pt_flush_all(void) {
  * An entry that was not present is in no TLB (Intel SDM vol. 3A, "Invalidation of TLBs and Paging-Structure Caches").
  * One that led to a table may be in many: as a part of each translation below it, and of the self map.
  */
-pte_t pt_set(pte_t *entry, u64 address, pte_t value) {
+pte_t pt_change(pte_t *entry, u64 address, pte_t value, enum pt_flush flush) {
     pte_t old = pt_read(entry);
     *(volatile u64 *)&entry->raw = value.raw;
     if (lab_journal.open)
         journal_note(entry, address, old, value);
     if (pte_present(old) != pte_present(value))
         frame_count_entry(pte_pfn(pt_read(pt_entry((u64)entry, PT))), pte_present(value) ? 1 : -1);
-    if (pte_present(old) && entry == pt_entry(address, PT))
+    if (flush == PT_LEAVE_STALE || !pte_present(old))
+        return old;
+    if (entry == pt_entry(address, PT))
         cpu_invlpg(address);
-    else if (pte_present(old))
+    else
         pt_flush_all();
     return old;
+}
+
+pte_t pt_set(pte_t *entry, u64 address, pte_t value) {
+    return pt_change(entry, address, value, PT_FLUSH);
 }
 
 bool pt_map(u64 address, u64 pfn, u64 bits) {

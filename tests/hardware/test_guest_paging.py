@@ -11,7 +11,6 @@ import pytest
 from lab.paging import Fault, FaultKind, Mapped, walk
 from lab.x86 import Level, VirtualAddress
 from tests.hardware.probe import (
-    ANYWHERE,
     CACHED,
     GIB,
     MIB,
@@ -399,34 +398,3 @@ def compare_with_the_cpu(guest: Probe, address: int) -> None:
             assert seen == (14, 0)
         case Fault(kind=FaultKind.RESERVED):
             assert (seen[0], seen[1] | P) == (14, 0b1001), "the manual sets P too, TCG does not"
-
-
-# --------------------------------------------------------------------------------------------------------- the TLB ----
-
-
-def test_cpu_forgets_one_page_by_invlpg(scratch: Scratch) -> None:
-    guest = scratch.guest
-    address = scratch.chain(scratch.page | P | W)
-    guest.call("write_u64", scratch.mapping + 3 * PAGE, 0x1111)
-    assert guest.call("read_u64", address) == 0x1111
-
-    scratch.set(2, 0, 0)
-    guest.call("invlpg", address)
-
-    assert guest.fault("read_u64", address).error_code == 0
-
-
-def test_cpu_forgets_global_pages_by_flush_tlb(scratch: Scratch) -> None:
-    guest = scratch.guest
-    address = scratch.chain(scratch.page | P | W | G)
-    guest.call("touch_read", address)
-
-    scratch.set(2, 0, 0)
-    guest.call("flush_tlb")
-
-    assert guest.fault("touch_read", address).error_code == 0
-
-
-def test_invlpg_of_what_is_no_address_does_nothing(guest: Probe) -> None:
-    guest.call("invlpg", 1 << 63)
-    guest.call("invlpg", ANYWHERE)
