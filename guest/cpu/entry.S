@@ -75,7 +75,8 @@ trap_resume:
  * u64 trap_enter_call(const void *function, const u64 arguments[12], u64 *ret_stack)
  *
  * Calls a function with the Microsoft convention: four arguments in registers, above 32 bytes of home space the other
- * eight. The stack pointer stored through ret_stack is the one with which trap_leave_call gives the call up.
+ * eight. The stack pointer stored through ret_stack is the one with which trap_leave_call gives the call up. A debugger
+ * that wants to see what a call did stops at trap_call_returned, where every call returns to.
  */
     .globl trap_enter_call
 trap_enter_call:
@@ -101,6 +102,8 @@ trap_enter_call:
     movq 16(%r10), %r8
     movq 24(%r10), %r9
     call *%rax
+    .globl trap_call_returned
+trap_call_returned:
     addq $(32 + 8 * 8 + 8), %rsp
     .globl trap_leave_call
 trap_leave_call:

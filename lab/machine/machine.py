@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -440,7 +440,7 @@ class Machine:
         except BaseException:
             mailbox.release()
             raise
-        return PendingCall(self, target, blocks)
+        return PendingCall(self, target, numbers, blocks)
 
     def _wait_idle(self, target: Target, timeout: float) -> None:
         """Wait for the guest to be ready, although a call that was given up may still be under way."""
@@ -529,9 +529,12 @@ class Machine:
 
 
 class PendingCall:
-    """A call that the guest was asked to make, and may be making."""
+    """A call that the guest was asked to make, and may be making; `arguments` are what it was given, all numbers."""
 
-    def __init__(self, machine: Machine, target: Target, blocks: list[tuple[int, bytearray]]) -> None:
+    def __init__(
+        self, machine: Machine, target: Target, arguments: Sequence[int], blocks: list[tuple[int, bytearray]]
+    ) -> None:
+        self.arguments = tuple(arguments)
         self._machine = machine
         self._target = target
         self._blocks = blocks

@@ -34,7 +34,7 @@ def mdl_remap(
 
     Allocates a page of nonpaged pool, describes it with an MDL, maps the MDL, writes through one address and reads
     through the other, takes everything down again in the right order, and shows that nothing is left. Every call is
-    stopped at its entry and its return by GDB; every address is checked by three judges. With the kernel's word
+    stopped at its return by GDB; every address is checked by three judges. With the kernel's word
     "verifier" the mapping is named as the misuse it is: bug check 0xC4, subcode 0xB2.
     """
     before = stage.books()

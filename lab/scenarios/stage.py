@@ -1,4 +1,4 @@
-"""The stage a scenario plays on: GDB stops every call at its entry and return, three judges check every address."""
+"""The stage a scenario plays on: GDB stops every call at its return, three judges check every address."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import NoReturn
 from lab.errors import LabError, UsageError
 from lab.kernel.values import make_tag
 from lab.machine import Machine, PendingCall
-from lab.machine.calls import CallResult, Target, find_target
-from lab.machine.gdb import Gdb, Stop
+from lab.machine.calls import CallResult, find_target
+from lab.machine.gdb import Gdb
 from lab.machine.mailbox import Argument, Reply
-from lab.machine.trace import call_text, entry_arguments, result_text, return_address
+from lab.machine.trace import call_text, result_text
 from lab.scenarios.books import Books
 from lab.scenarios.step import Agreement, Halt, Source, Step
 from lab.snapshot import Snapshot
@@ -29,6 +29,9 @@ __all__ = ["Stage", "TracedCall", "Disagreement"]
 
 EXCEPTION_HANDLER = "trap_exception"
 """The guest's function that every exception goes through, and no interrupt."""
+
+RETURN_SITE = "trap_call_returned"
+"""Where in the guest every function returns to that was called through the mailbox."""
 
 
 class Disagreement(LabError):
@@ -70,32 +73,31 @@ class Stage:
     # ---------------------------------------------------------------------------------------------------- acting ----
 
     def call(self, function: str, *arguments: Argument) -> TracedCall:
-        """Call a guest function; GDB stops it at its first instruction, and at its return or where a fault is handled.
+        """Call a guest function; GDB stops the guest where the function has returned, or where a fault is handled.
 
-        Page tables are compared between the two stops. The guest stays at the second until it is needed again. Raises
+        Page tables are compared with what they were before. The guest stays stopped until it is needed again. Raises
         what `machine.call` does.
         """
-        gdb, target, source = self.gdb, find_target(self.machine.kernel, function), self._scenario_line()
+        gdb, kernel, source = self.gdb, self.machine.kernel, self._scenario_line()
         gdb.interrupt()
-        gdb.break_at(target.address, temporary=True)
+        end = gdb.break_at(int(kernel.symbol(RETURN_SITE).address), temporary=True)
         self.run_on()
+        tables = self._tables(self.snapshot())
         self._pending = pending = self.machine.post(function, *arguments)
-        stop = gdb.wait_stopped()
-        start = self.machine.snapshot()
-        entry, tables = self._entry_halt(target, stop, start), self._tables(start)
-        end = gdb.break_at(return_address(start), temporary=True)
-        gdb.continue_()
         stop = gdb.wait_stopped()
         self.machine.check(f"during the call of {function}")
         self._now = now = self.machine.snapshot()
         changes = diff(tables, self._tables(now), now.state)
+        target = find_target(kernel, function)
+        text = call_text(kernel, target, pending.arguments)
         if stop.breakpoint != end.number:
             gdb.delete(end)
-            fault = Halt("fault", function, stop.address, "does not return: it is stopped where faults are handled")
+            fault = Halt("fault", function, stop.address, f"{text} does not return: a fault is being handled")
             self.run_on()
-            return TracedCall(pending.wait(), (entry, fault), changes, source)
-        result = target.result(Reply(now.registers.rax))
-        return TracedCall(result, (entry, self._return_halt(target, stop, now)), changes, source)
+            return TracedCall(pending.wait(), (fault,), changes, source)
+        value = result_text(kernel, target, now.registers.rax)
+        returned = Halt("return", function, stop.address, f"{text} returns" + (f" {value}" if value else ""))
+        return TracedCall(target.result(Reply(now.registers.rax)), (returned,), changes, source)
 
     def quick_call(self, function: str, *arguments: Argument) -> CallResult:
         """Call a guest function without stopping it anywhere."""
@@ -117,15 +119,6 @@ class Stage:
             self._watches_faults = True
             self.machine.gdb.break_at(int(self.machine.kernel.symbol(EXCEPTION_HANDLER).address))
         return self.machine.gdb
-
-    def _entry_halt(self, target: Target, stop: Stop, now: Snapshot) -> Halt:
-        return Halt(
-            "entry", target.name, stop.address, call_text(now.guest.kernel, target, entry_arguments(target, now))
-        )
-
-    def _return_halt(self, target: Target, stop: Stop, now: Snapshot) -> Halt:
-        value = result_text(now.guest.kernel, target, now.registers.rax)
-        return Halt("return", target.name, stop.address, "returns" if value is None else f"returns {value}")
 
     def _tables(self, snapshot: Snapshot) -> TableImage:
         last, memory, state = self._last_tables, snapshot.memory, snapshot.state

@@ -25,7 +25,7 @@ NO_TEXT = Text()
 
 @dataclass(frozen=True)
 class Halt:
-    """A place at which GDB stopped the guest: "entry" or "return" of a function, or the handler of a "fault"."""
+    """A place at which GDB stopped the guest: the "return" of a function, or the handler of a "fault" in it."""
 
     event: str
     function: str
