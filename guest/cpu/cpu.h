@@ -20,6 +20,7 @@ enum cr4_bit {
     CR4_PKE = 1 << 22,
     CR4_PKS = 1 << 24,
 };
+enum rflags_bit { RFLAGS_AC = 1 << 18 };
 enum efer_bit { EFER_SCE = 1 << 0, EFER_LME = 1 << 8, EFER_LMA = 1 << 10, EFER_NXE = 1 << 11 };
 
 /* What CPUID offers, as far as paging is concerned. */

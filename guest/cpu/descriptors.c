@@ -22,49 +22,46 @@ struct tss {
 } __attribute__((packed));
 _Static_assert(sizeof(struct tss) == 104, "size of a 64-bit TSS");
 
-/*  127..96   95..64         63..48         47 P  46:45 DPL  43:40 type  34:32 IST  31..16    15..0
- *  0         offset 63..32  offset 31..16                                           selector  offset 15..0 */
-struct gate {
-    u16 offset_low;
-    u16 selector;
-    u8 ist;
-    u8 type;
-    u16 offset_middle;
-    u32 offset_high;
-    u32 zero;
-};
-_Static_assert(sizeof(struct gate) == 16, "size of a 64-bit gate");
-
-enum { GATE_INTERRUPT = 0x8e, GATE_DPL3 = 3 << 5, TSS_AVAILABLE = 0x89 };
+enum { TSS_AVAILABLE = 0x89, LDT = 0x82 };
 enum ist { IST_NONE, IST_NMI, IST_DOUBLE_FAULT };
 
 static struct tss tss = {.io_map = sizeof(struct tss)};
-static u64 gdt[10] __attribute__((aligned(16)));
+static u64 gdt[12] __attribute__((aligned(16)));
 static struct gate idt[TRAP_VECTORS] __attribute__((aligned(16)));
+
+/* A descriptor of 16 bytes, by its type. */
+static void gdt_set_system(enum selector selector, u64 type, u64 base, u64 size) {
+    gdt[selector / 8] = (size - 1) | (base & 0xffffff) << 16 | type << 40 | (base >> 24 & 0xff) << 56;
+    gdt[selector / 8 + 1] = base >> 32;
+}
 
 static void gdt_init(void) {
     gdt[SELECTOR_KERNEL_CODE / 8] = SEGMENT_CODE(0);
     gdt[SELECTOR_KERNEL_DATA / 8] = SEGMENT_DATA(0);
     gdt[SELECTOR_USER_DATA / 8] = SEGMENT_DATA(3);
     gdt[SELECTOR_USER_CODE / 8] = SEGMENT_CODE(3);
-    u64 base = (u64)&tss;
-    gdt[SELECTOR_TSS / 8] =
-        (sizeof(tss) - 1) | (base & 0xffffff) << 16 | (u64)TSS_AVAILABLE << 40 | (base >> 24 & 0xff) << 56;
-    gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
+    gdt_set_system(SELECTOR_TSS, TSS_AVAILABLE, (u64)&tss, sizeof(tss));
     /* The segment registers keep what the boot code loaded: the same selectors with the same rights. */
     lgdt(&(struct descriptor_pointer){sizeof(gdt) - 1, (u64)gdt});
     ltr(SELECTOR_TSS);
 }
 
-static void idt_set(u64 vector, u8 type) {
-    u64 offset = (u64)trap_stubs + vector * TRAP_STUB_SIZE;
-    idt[vector] = (struct gate){
-        .offset_low = (u16)offset,
-        .offset_middle = (u16)(offset >> 16),
-        .offset_high = (u32)(offset >> 32),
+struct gate gate_make(u64 handler, u8 type) {
+    return (struct gate){
+        .offset_low = (u16)handler,
+        .offset_middle = (u16)(handler >> 16),
+        .offset_high = (u32)(handler >> 32),
         .selector = SELECTOR_KERNEL_CODE,
         .type = type,
     };
+}
+
+static void idt_set(u64 vector, u8 type) {
+    idt[vector] = gate_make((u64)trap_stubs + vector * TRAP_STUB_SIZE, type);
+}
+
+void descriptors_load_interrupts(void) {
+    lidt(&(struct descriptor_pointer){sizeof(idt) - 1, (u64)idt});
 }
 
 void descriptors_init(void) {
@@ -73,7 +70,7 @@ void descriptors_init(void) {
         idt_set(vector, GATE_INTERRUPT);
     idt_set(TRAP_BP, GATE_INTERRUPT | GATE_DPL3);
     idt_set(TRAP_OF, GATE_INTERRUPT | GATE_DPL3);
-    lidt(&(struct descriptor_pointer){sizeof(idt) - 1, (u64)idt});
+    descriptors_load_interrupts();
 }
 
 void descriptors_set_stacks(u64 nmi_stack_top, u64 double_fault_stack_top) {
@@ -81,4 +78,15 @@ void descriptors_set_stacks(u64 nmi_stack_top, u64 double_fault_stack_top) {
     tss.ist[IST_DOUBLE_FAULT - 1] = double_fault_stack_top;
     idt[TRAP_NMI].ist = IST_NMI;
     idt[TRAP_DF].ist = IST_DOUBLE_FAULT;
+}
+
+u64 descriptors_set_entry_stack(u64 stack_top) {
+    u64 old = tss.rsp[0];
+    tss.rsp[0] = stack_top;
+    return old;
+}
+
+void descriptors_load_local(u64 base) {
+    gdt_set_system(SELECTOR_LDT, LDT, base, PAGE_SIZE);
+    lldt(SELECTOR_LDT);
 }

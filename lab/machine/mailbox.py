@@ -20,6 +20,7 @@ from lab.kernel.image import KernelImage
 from lab.kernel.objects import StructView
 from lab.machine.waiting import SPIN, wait_until
 from lab.memory.protocol import Bank
+from lab.memory.ram import map_writable
 from lab.snapshot.registers import Registers
 from lab.x86.address import VirtualAddress
 from lab.x86.registers import PageFaultCode
@@ -71,7 +72,7 @@ class Mailbox:
         """Map the mailbox of the kernel described by `image`. Raises HostError when the RAM cannot be opened."""
         self._image = image
         self._structure = image.structure("lab_mailbox")
-        self._map, start = _map_writable(ram, banks, image, self._structure.size)
+        self._map, start = _map(ram, banks, image, self._structure.size)
         self._bytes = memoryview(self._map)[start : start + self._structure.size]
         # Words are written by one instruction each: a guest never sees half of one.
         self._words = self._bytes.cast("Q")
@@ -270,16 +271,9 @@ def _registers(record: StructView) -> Registers:
     return Registers.from_mapping({name: record[name] for name in record.structure.fields})
 
 
-def _map_writable(ram: Path, banks: Sequence[Bank], image: KernelImage, size: int) -> tuple[mmap.mmap, int]:
+def _map(ram: Path, banks: Sequence[Bank], image: KernelImage, size: int) -> tuple[mmap.mmap, int]:
     """Map the pages that hold the mailbox; return the mapping and where in it the mailbox begins."""
     physical = image.physical_of(image.symbol("lab_mailbox").address)
-    bank = next((each for each in banks if physical is not None and each.start <= physical < each.end), None)
-    if physical is None or bank is None:
+    if physical is None:
         raise HostError("the kernel image has no mailbox in RAM; build it again with: make kernel")
-    offset = physical - bank.start + bank.file_offset
-    start = offset % mmap.ALLOCATIONGRANULARITY
-    try:
-        with ram.open("r+b") as file:
-            return mmap.mmap(file.fileno(), start + size, offset=offset - start), start
-    except OSError as error:
-        raise HostError(f"cannot open the guest's RAM {ram}: {error.strerror}; is its machine running?") from error
+    return map_writable(ram, banks, physical, size)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["SharedRam"]
+__all__ = ["SharedRam", "map_writable"]
 
 PIECE = 256 * 1024
 """How much of RAM is read at once where all of it is."""
@@ -100,3 +100,21 @@ def _next_data(descriptor: int, offset: int) -> int | None:
         if error.errno != errno.ENXIO:
             raise
         return None
+
+
+def map_writable(path: Path, banks: Sequence[Bank], address: PhysicalAddress, size: int) -> tuple[mmap.mmap, int]:
+    """Map the pages that hold `size` bytes from `address` on; return the mapping and where in it they begin.
+
+    Only for memory that the guest keeps for its controller. Raises NoMemoryAt unless one bank holds them all,
+    HostError when the file cannot be opened.
+    """
+    bank = next((each for each in banks if each.start <= address and address + size <= each.end), None)
+    if bank is None:
+        raise NoMemoryAt(address, size)
+    offset = address - bank.start + bank.file_offset
+    start = offset % mmap.ALLOCATIONGRANULARITY
+    try:
+        with path.open("r+b") as file:
+            return mmap.mmap(file.fileno(), start + size, offset=offset - start), start
+    except OSError as error:
+        raise HostError(f"cannot open the guest's RAM {path}: {error.strerror}; is its machine running?") from error
