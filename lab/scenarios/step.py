@@ -149,8 +149,8 @@ def _head(step: Step, language: str) -> Iterator[Line]:
                 Cell("    =    ", Role.MUTED),
                 Cell(Text("no page-table entry changed").in_language(language), Role.MUTED),
             )
-    for line in step.text.in_language(language).splitlines():
-        yield (Cell(f"    {line}"),)
+    for paragraph in step.text.in_language(language).splitlines():
+        yield from ((Cell(f"    {line}"),) for line in textwrap.wrap(paragraph, WIDTH))
     for each in step.agreements:
         yield _agreement_line(each, language)
 
