@@ -23,7 +23,7 @@ struct tss {
 _Static_assert(sizeof(struct tss) == 104, "size of a 64-bit TSS");
 
 enum { TSS_AVAILABLE = 0x89, LDT = 0x82 };
-enum ist { IST_NONE, IST_NMI, IST_DOUBLE_FAULT };
+enum ist { IST_NONE, IST_NMI, IST_DOUBLE_FAULT, IST_EVERY_TRAP };
 
 static struct tss tss = {.io_map = sizeof(struct tss)};
 static u64 gdt[12] __attribute__((aligned(16)));
@@ -89,4 +89,14 @@ u64 descriptors_set_entry_stack(u64 stack_top) {
 void descriptors_load_local(u64 base) {
     gdt_set_system(SELECTOR_LDT, LDT, base, PAGE_SIZE);
     lldt(SELECTOR_LDT);
+}
+
+void descriptors_set_trap_stack(u64 stack_top) {
+    tss.ist[IST_EVERY_TRAP - 1] = stack_top;
+    for (u64 vector = 0; vector < TRAP_VECTORS; vector++)
+        idt[vector].ist = stack_top ? IST_EVERY_TRAP : IST_NONE;
+    if (!stack_top) {
+        idt[TRAP_NMI].ist = IST_NMI;
+        idt[TRAP_DF].ist = IST_DOUBLE_FAULT;
+    }
 }

@@ -46,3 +46,6 @@ u64 descriptors_set_entry_stack(u64 stack_top);
 /* Makes the page at any address the local descriptor table. It is read when a selector into it is loaded, not before.
  */
 void descriptors_load_local(u64 base);
+
+/* Makes every trap, NMI and double fault too, enter on this stack; 0: as before. Never two at once. */
+void descriptors_set_trap_stack(u64 stack_top);

@@ -43,6 +43,8 @@ trap_common:
     pushq %rax
     pushq $2
     popfq
+    cmpq $0, probe_detour(%rip)     /* .running */
+    jne probe_end
     movq %rsp, %rdi
     call trap_handle
     .globl trap_return

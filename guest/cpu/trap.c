@@ -4,6 +4,7 @@
 #include "cpu/clock.h"
 #include "cpu/descriptors.h"
 #include "cpu/instructions.h"
+#include "cpu/probe.h"
 #include "cpu/serial.h"
 #include "nt/bugcheck.h"
 #include "nt/fault.h"
@@ -171,6 +172,6 @@ void trap_handle(struct lab_registers *registers) {
         serial_interrupt(vector);
     else if (vector == CLOCK_VECTOR)
         thread_clock_interrupt(registers->rip);
-    else if (vector != APIC_SPURIOUS_VECTOR)
+    else if (vector != APIC_SPURIOUS_VECTOR && !(vector == TRAP_NMI && probe_is_under_way()))
         trap_exception(registers, cr2);
 }

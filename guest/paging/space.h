@@ -15,6 +15,7 @@
 #include "paging/paging.h"
 
 enum { SELF_MAP_SLOT = 0x1ed, KERNEL_PML5_SLOT = 0x1ff };
+enum { PROBE_SLOT = 0x1f7 }; /* of the root, whichever level that is; empty unless a probe runs (command/probe.c) */
 enum { HYPERSPACE = 0xfffff70000000000ull };
 enum { SHARED_DATA = 0xfffff78000000000ull };
 enum { KERNEL_BASE = 0xfffff80000000000ull };

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lab.machine.background import BackgroundMachine, attach, boot, machines, reboot, stop
     from lab.machine.calls import CallResult
     from lab.machine.mailbox import GuestException
+    from lab.machine.probe import ProbeResult
+    from lab.machine.space import Space
 
 __all__ = [
     "Machine",
@@ -26,6 +28,8 @@ __all__ = [
     "CallResult",
     "PendingCall",
     "GuestException",
+    "ProbeResult",
+    "Space",
     "BugCheck",
     "BackgroundMachine",
     "boot",
@@ -39,6 +43,8 @@ __all__ = [
 _LATE = {
     "CallResult": "lab.machine.calls",
     "GuestException": "lab.machine.mailbox",
+    "ProbeResult": "lab.machine.probe",
+    "Space": "lab.machine.space",
     "BugCheck": "lab.kernel.mailbox",
     **dict.fromkeys(("BackgroundMachine", "attach", "boot", "machines", "reboot", "stop"), "lab.machine.background"),
 }

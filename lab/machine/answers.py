@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from lab.kernel.values import format_value, parse_value
 from lab.machine.mailbox import PAGE_FAULT, GuestException
+from lab.machine.probe_report import exception_data
 from lab.views.cells import walk_line
 from lab.views.report import Cell, Json, Line, Lines, Report, Role
 from lab.x86.address import VirtualAddress
-from lab.x86.registers import PageFaultCode
 
 if TYPE_CHECKING:
     from lab.kernel.image import Export
@@ -29,7 +29,7 @@ def call_report(machine: Machine, function: str, arguments: Sequence[str]) -> Re
     result = machine.call(function, *_values(machine, export, arguments))
     data: dict[str, Json] = {"function": export.name, "result": hex(result.result)}
     if result.exception is not None:
-        data["exception"] = _exception_data(result.exception)
+        data["exception"] = exception_data(result.exception)
         lines = tuple(_exception_lines(machine, result.exception))
         return Report("lab.call/1", data, (Lines(lines),), answer=False)
     text = _result_text(machine, export, result)
@@ -54,18 +54,6 @@ def _result_text(machine: Machine, export: Export, result: CallResult) -> str | 
     if returns is None:
         return hex(result.raw)
     return None if returns.kind == "void" else format_value(machine.kernel, returns, result.raw)
-
-
-def _exception_data(exception: GuestException) -> dict[str, Json]:
-    bits = PageFaultCode(exception.error_code).names() if exception.vector == PAGE_FAULT else ()
-    return {
-        "vector": exception.vector,
-        "name": exception.name,
-        "error_code": hex(exception.error_code),
-        "bits": list(bits),
-        "cr2": hex(exception.cr2),
-        "rip": hex(exception.registers.rip),
-    }
 
 
 def _exception_lines(machine: Machine, exception: GuestException) -> list[Line]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from lab.machine.calls import CallResult, Calls, Target
     from lab.machine.gdb import Gdb
     from lab.machine.mailbox import Argument, Mailbox
+    from lab.machine.probe import ProbeResult
     from lab.machine.qmp import Qmp
     from lab.machine.record import Record
+    from lab.machine.space import Space
     from lab.memory.ram import SharedRam
     from lab.snapshot import Registers, Snapshot
     from lab.x86.address import PhysicalAddress
@@ -39,6 +41,7 @@ __all__ = ["Machine", "PendingCall"]
 
 START_TIMEOUT = 10.0
 CALL_TIMEOUT = 5.0
+RESCUE_TIMEOUT = 2.0
 
 TRUE = 0xFF
 """The bits in which a C function returns a bool; those above it may be anything."""
@@ -423,12 +426,18 @@ class Machine:
         return Calls(self)
 
     def post(
-        self, function: str | int, *arguments: Argument, guarded: bool = True, timeout: float = CALL_TIMEOUT
+        self,
+        function: str | int,
+        *arguments: Argument,
+        guarded: bool = True,
+        timeout: float = CALL_TIMEOUT,
+        rescue: Callable[[], bool] | None = None,
     ) -> PendingCall:
         """Ask the guest to call a function, without waiting for its result: it may meet a breakpoint on the way.
 
         Others are kept from calling until `PendingCall.wait` has returned. Raises what `machine.call` does; `timeout`
-        is how long to wait for the guest to finish what it does for others.
+        is how long to wait for the guest to finish what it does for others. When the result does not come in time,
+        `rescue` may make the guest give up: it returns whether to wait once more.
         """
         target, mailbox = self._target(function, len(arguments)), self.mailbox
         if not mailbox.acquire(timeout, lambda: self.check(f"before a call of {target.name}")):
@@ -440,7 +449,7 @@ class Machine:
         except BaseException:
             mailbox.release()
             raise
-        return PendingCall(self, target, numbers, blocks)
+        return PendingCall(self, target, numbers, blocks, rescue)
 
     def _wait_idle(self, target: Target, timeout: float) -> None:
         """Wait for the guest to be ready, although a call that was given up may still be under way."""
@@ -450,6 +459,61 @@ class Machine:
         during = f"before a call of {target.name}"
         if not wait_until(lambda: mailbox.is_idle and mailbox.is_ready, timeout, alive=lambda: self.check(during)):
             raise autopsy.timeout(self, f"come to serve {target.name}, because of an earlier call,", timeout)
+
+    def probe(
+        self,
+        source: str | bytes,
+        *,
+        user: bool = False,
+        space: Space | None = None,
+        root: int | None = None,
+        controls: Mapping[str, int] | None = None,
+        ac: bool = False,
+        pkru: int | None = None,
+        pkrs: int | None = None,
+        timeout: float = 1.0,
+        **registers: int,
+    ) -> ProbeResult:
+        """Let the guest's CPU run some instructions, at CPL 0 or as `user` at CPL 3; return what came of them.
+
+        >>> print(machine.probe("mov rax, [rdi]", rdi=0x1234))
+        #PF at 0x0000000000001234: supervisor read, page not present (error code 0x0), by +0x0 mov rax, qword ptr [rdi]
+        >>> machine.probe("mov eax, 2; add rax, rbx", rbx=40).registers.rax
+        42
+
+        `source` is assembly in Intel's syntax, with the kernel's symbols as numbers, or machine code. It runs on pages
+        of its own with 4 KiB of stack; RET ends it, too. Registers not given are 0, interrupts are off. An exception
+        of any kind is a result; no probe harms the guest, unless at CPL 0 it writes to the kernel's memory.
+
+        `space` or `root` is the root table to run with, `controls` overrides bits such as {"CR0.WP": 0} (all of them
+        are in lab.machine.probe.CONTROLS), `ac` sets RFLAGS.AC, `pkru` and `pkrs` turn protection keys on and set
+        their rights; afterwards all is as it was.
+
+        Raises AssemblyError for a source that is none, UsageError for controls or a root that cannot be, GuestTimeout
+        when the probe does not end within `timeout` seconds: then it is ended from outside, and the guest lives on.
+        """
+        from lab.machine.probe import probe
+
+        return probe(
+            self,
+            source,
+            registers,
+            user=user,
+            space=space,
+            root=root,
+            controls=controls,
+            ac=ac,
+            pkru=pkru,
+            pkrs=pkrs,
+            timeout=timeout,
+        )
+
+    def new_space(self) -> Space:
+        """Make an address space with an empty lower half, for probes to run in; see `lab.machine.space.Space`."""
+        from lab.machine.probe import kernel_state
+        from lab.machine.space import Space
+
+        return Space(self, kernel_state(self))
 
     def gdb_call(self, function: str | int, *arguments: int, timeout: float = CALL_TIMEOUT) -> CallResult:
         """Call a guest function through GDB, whatever the guest is doing, and return its result.
@@ -532,10 +596,16 @@ class PendingCall:
     """A call that the guest was asked to make, and may be making; `arguments` are what it was given, all numbers."""
 
     def __init__(
-        self, machine: Machine, target: Target, arguments: Sequence[int], blocks: list[tuple[int, bytearray]]
+        self,
+        machine: Machine,
+        target: Target,
+        arguments: Sequence[int],
+        blocks: list[tuple[int, bytearray]],
+        rescue: Callable[[], bool] | None = None,
     ) -> None:
         self.arguments = tuple(arguments)
         self._machine = machine
+        self._rescue = rescue
         self._target = target
         self._blocks = blocks
         self._result: CallResult | None = None
@@ -552,6 +622,8 @@ class PendingCall:
         self._given_up = True
         try:
             reply = mailbox.wait(timeout, self._look_after)
+            if reply is None and self._rescue is not None and self._rescue():
+                reply = mailbox.wait(RESCUE_TIMEOUT, self._look_after)
             if reply is None:
                 raise autopsy.timeout(self._machine, f"return from {self._target.name}", timeout)
             mailbox.take_back(self._blocks)

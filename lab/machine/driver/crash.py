@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lab.errors import LabError
 from lab.kernel.values import ntstatus
+from lab.machine.disassembly import Instruction, disassemble
 from lab.machine.driver.load import EXCEPTION_ENTRY, drivers, kept_image
 from lab.views.cells import address_cell, line, walk_line
 from lab.views.report import Block, Cell, Json, KeyValues, Line, Lines, Role
@@ -18,8 +19,6 @@ from lab.views.walk import walk_data
 from lab.x86.address import VirtualAddress
 
 if TYPE_CHECKING:
-    from capstone import CsInsn
-
     from lab.kernel.mailbox import BugCheck
     from lab.machine.driver.debug import Location
     from lab.machine.driver.load import DriverRecord
@@ -194,8 +193,6 @@ class Crash:
 
     def _code(self) -> Iterator[Line]:
         """The instructions around the place, the one that matters marked."""
-        import capstone
-
         target = self.stop.driver or self.stop.registers["rip"]
         marked = target - 1 if self._is_return(target) else target
         start = target - (self._into_function(target) or 0)
@@ -205,8 +202,8 @@ class Crash:
             )
         except LabError:
             return
-        found = list(capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64).disasm(data, start))
-        middle = next((i for i, each in enumerate(found) if each.address <= marked < each.address + each.size), None)
+        found = list(disassemble(data, start))
+        middle = next((i for i, each in enumerate(found) if each.address <= marked < each.end), None)
         if middle is None:
             return
         for each in found[max(0, middle - AROUND) : middle + AROUND + 1]:
@@ -214,9 +211,9 @@ class Crash:
             called = self._called(each)
             yield line(
                 Cell("→ " if here else "  ", Role.BAD),
-                address_cell(VirtualAddress(each.address)),
-                Cell(f"  {each.bytes.hex(' '):<30}  ", Role.MUTED),
-                Cell(f"{each.mnemonic} {each.op_str}".rstrip(), Role.TITLE if here else Role.PLAIN),
+                address_cell(each.address),
+                Cell(f"  {each.code.hex(' '):<30}  ", Role.MUTED),
+                Cell(str(each), Role.TITLE if here else Role.PLAIN),
                 Cell(f"  {called}" if called else "", Role.SYMBOL),
             )
 
@@ -235,17 +232,17 @@ class Crash:
         start = function_start(image, rva - 1)
         return None if start is None else rva - start
 
-    def _called(self, instruction: CsInsn) -> str:
+    def _called(self, instruction: Instruction) -> str:
         """What a call calls: an import of the driver, or another function of it."""
         record = self._driver_at(instruction.address)
         image = self._image(record) if record else None
-        slot, direct = RELATIVE.search(instruction.op_str), instruction.op_str.startswith("0x")
+        slot, direct = RELATIVE.search(instruction.operands), instruction.operands.startswith("0x")
         if record is None or image is None or instruction.mnemonic not in {"call", "jmp"}:
             return ""
         if slot:
-            rva = instruction.address + instruction.size + int(slot[1], 16) - record.base
+            rva = instruction.end + int(slot[1], 16) - record.base
             return next((each.name for each in image.imports if each.rva == rva), "")
-        place = image.locate(int(instruction.op_str, 16) - record.base) if direct else None
+        place = image.locate(int(instruction.operands, 16) - record.base) if direct else None
         return place.function if place and not place.offset else ""
 
     def _registers(self) -> Iterator[Line]:
