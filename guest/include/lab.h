@@ -26,12 +26,12 @@ typedef int64_t i64;
  * commands of our own. All use the Microsoft x64 calling convention, which is what a driver's import expects. The
  * types of the parameters are not repeated here: the controller reads them from the DWARF of `function`.
  */
-enum lab_export_kind { LAB_EXPORT_NT, LAB_EXPORT_COMMAND, LAB_EXPORT_NT_DATA };
+enum lab_export_kind { LAB_EXPORT_NT, LAB_EXPORT_COMMAND, LAB_EXPORT_NT_DATA, LAB_EXPORT_CHECK };
 
 struct lab_export {
     const char *name;
     const void *function;
-    const char *help; /* one line; NULL for Windows exports, whose help is Microsoft's */
+    const char *help; /* one line; of a check, "file:line"; NULL for Windows exports, whose help is Microsoft's */
     u64 kind;         /* enum lab_export_kind */
     const void *gate; /* what drivers get instead of `function`, where it is a memory call; NULL otherwise */
 };
@@ -69,6 +69,35 @@ _Noreturn void lab_assert_failed(const char *file, u32 line, const char *conditi
     do {                                                                                                               \
         if (!(condition))                                                                                              \
             lab_assert_failed(__FILE__, __LINE__, #condition, __VA_ARGS__);                                            \
+    } while (0)
+
+/*
+ * A self-test, standing beside what it tests: CHECK(frames_differ) { lab_check(a != b, "both are %llx", a); }. pytest
+ * takes each as a test of its own (`pytest images/kernel.elf`) and runs it under the fault guard, in a guest that has
+ * just come up; nothing it leaves behind reaches another one. The name must not be that of an export.
+ */
+#define CHECK(name)                                                                                                    \
+    static __attribute__((ms_abi)) void lab_check_##name(void);                                                        \
+    LAB_EXPORT_ENTRY(check_##name, #name, lab_check_##name, __FILE__ ":" LAB_TEXT(__LINE__), LAB_EXPORT_CHECK, NULL);  \
+    static __attribute__((ms_abi)) void lab_check_##name(void)
+#define LAB_TEXT(number) LAB_TEXT_AS_IT_IS(number)
+#define LAB_TEXT_AS_IT_IS(text) #text
+
+/* What a check found, kept for the controller; `line` is 0 while nothing has failed. */
+struct lab_check_failure {
+    const char *file;
+    u64 line;
+    const char *condition;
+    char text[256];
+};
+extern struct lab_check_failure lab_check_failure;
+
+/* Ends the check that calls it, however deep, unless the condition holds; the rest says what was seen instead. */
+_Noreturn void lab_check_failed(const char *file, u32 line, const char *condition, const char *format, ...);
+#define lab_check(condition, ...)                                                                                      \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            lab_check_failed(__FILE__, __LINE__, #condition, __VA_ARGS__);                                             \
     } while (0)
 
 /* Writes one formatted piece of text to the kernel log (RAM ring and serial); the format language is DbgPrint's. */

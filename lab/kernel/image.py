@@ -34,8 +34,8 @@ IMAGES = Path(__file__).resolve().parents[2] / "images"
 
 SCHEMA = "lab.kernel/2"
 
-_COMMAND, _DATA = 1, 2
-"""The kinds of exports that are the lab's own commands (LAB_COMMAND), or no functions (LAB_EXPORT_NT_DATA)."""
+_COMMAND, _DATA, _CHECK = 1, 2, 3
+"""Kinds of exports: the lab's own commands (LAB_COMMAND), no functions (LAB_EXPORT_NT_DATA), self-tests (CHECK)."""
 
 
 class Symbol(NamedTuple):
@@ -140,8 +140,9 @@ class Signature(NamedTuple):
 
 
 class Export(NamedTuple):
-    """A function that can be called by name. `is_command`: one of our own, with a line of help.
+    """A function that can be called by name.
 
+    `is_command`: one of our own, with a line of help. `is_check`: a self-test, whose `help` is its place, "file:line".
     `gate` is what drivers are given in its place where it is a memory call: there the journal sees them pass.
     """
 
@@ -151,6 +152,7 @@ class Export(NamedTuple):
     is_command: bool
     signature: Signature | None
     gate: VirtualAddress | None = None
+    is_check: bool = False
 
 
 class KernelImage:
@@ -346,6 +348,7 @@ class KernelImage:
                     kind == _COMMAND,
                     None if signature is None else self._signature(signature),
                     VirtualAddress(gate) if gate else None,
+                    kind == _CHECK,
                 )
 
     def _signature(self, index: int) -> Signature:
@@ -360,7 +363,13 @@ class KernelImage:
         >>> "ExAllocatePool" in kernel.imports, "driver_load" in kernel.imports
         (True, False)
         """
-        return {name: gate or address for name, address, kind, _, gate, _ in self.record["exports"] if kind != _COMMAND}
+        rows = self.record["exports"]
+        return {name: gate or address for name, address, kind, _, gate, _ in rows if kind not in (_COMMAND, _CHECK)}
+
+    @cached_property
+    def checks(self) -> Mapping[str, Export]:
+        """The kernel's self-tests by name (CHECK in guest/include/lab.h)."""
+        return {each.name: each for each in self.exports.values() if each.is_check}
 
     def export(self, name: str) -> Export:
         """The export of that name; LabError with the nearest spellings when there is none."""

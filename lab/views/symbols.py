@@ -106,7 +106,7 @@ def _export_data(export: Export) -> dict[str, Json]:
     data: dict[str, Json] = {
         "name": export.name,
         "address": hex(export.address),
-        "kind": "command" if export.is_command else "nt",
+        "kind": "command" if export.is_command else "check" if export.is_check else "nt",
         "help": export.help,
     }
     if export.signature is not None:
