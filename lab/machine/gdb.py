@@ -396,6 +396,11 @@ class Gdb:
             with self.stopped():
                 self.command(f"-break-delete {' '.join(str(each.number) for each in breakpoints)}")
 
+    def delete_all(self) -> None:
+        """Remove every breakpoint and watchpoint."""
+        with self.stopped():
+            self.command("-break-delete")
+
     # ------------------------------------------------------------------------------------- registers and memory ----
 
     def registers(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import lab
 from lab.errors import HostError, ImageMissing, ToolMissing
 
-__all__ = ["find_program", "find_image", "runtime_directory"]
+__all__ = ["find_program", "find_image", "runtime_directory", "OWN_KERNEL"]
 
 REMEDIES = {
     "qemu-system-x86_64": "sudo apt-get install qemu-system-x86",
@@ -20,6 +20,9 @@ REMEDIES = {
 
 IMAGES = Path(lab.__path__[0]).parent / "images"
 """The same as in lab.kernel.image, which takes longer to import than a machine may take to start."""
+
+OWN_KERNEL = IMAGES / "kernel.elf"
+"""The image of the lab's own kernel, built or not."""
 
 ROOM_NEEDED = 4 << 20
 """Bytes that sockets, logs and a copy of the kernel take. Guest RAM is not among them: it is anonymous memory."""
@@ -41,7 +44,7 @@ def find_program(name: str) -> str:
 
 def find_image(path: Path | None = None) -> Path:
     """Return the path of the kernel image to boot, our own by default; ImageMissing when there is none."""
-    image = path or IMAGES / "kernel.elf"
+    image = path or OWN_KERNEL
     if not image.is_file():
         remedy = "build it with: make kernel" if path is None else "give the path of an ELF file"
         raise ImageMissing(f"there is no kernel image at {image}; {remedy}")

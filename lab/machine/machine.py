@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from lab.errors import GuestCrashed, HostError, UsageError
 from lab.machine import autopsy
 from lab.machine.folder import Folder
-from lab.machine.host import find_image, runtime_directory
+from lab.machine.host import OWN_KERNEL, find_image, runtime_directory
 from lab.machine.process import Process, uninterrupted
 from lab.machine.qemu import MONITORS, MachineOptions, Qemu, ram_banks
 from lab.machine.waiting import wait_until
@@ -316,6 +316,26 @@ class Machine:
                 self.check(during)
 
         return Gdb(self.qemu.folder, self.options.kernel, check)
+
+    def disconnect_gdb(self, *, resume: bool = True) -> None:
+        """End GDB, and with it all breakpoints. The guest runs on, or is paused where it is."""
+        if self._gdb is None:
+            return
+        if not resume:
+            self._gdb.interrupt()
+            self._gdb.delete_all()
+        self._gdb.close(detach=resume)
+        self._gdb = None
+
+    def wait_log(self, text: str, timeout: float = START_TIMEOUT) -> None:
+        """Wait until the guest has written `text` to its serial port.
+
+        >>> machine.wait_log("ready")
+
+        Raises GuestTimeout when it has not after `timeout` seconds, GuestCrashed and GuestStopped when it ends before.
+        """
+        if not wait_until(lambda: text in self.log, timeout, alive=lambda: self.check(f"before it wrote {text!r}")):
+            raise autopsy.timeout(self, f"write {text!r}", timeout)
 
     @property
     def log(self) -> str:
@@ -652,7 +672,7 @@ def _image_of(options: MachineOptions) -> KernelImage | None:
     """What is known of the kernel; None for one that is not ours. Raises ImageMissing when its description is stale."""
     from lab.kernel.image import KernelImage
 
-    ours = options.kernel.name == "kernel.elf" or options.kernel.with_suffix(".json").exists()
+    ours = options.kernel == OWN_KERNEL or options.kernel.with_suffix(".json").exists()
     return KernelImage.load(options.kernel) if ours else None
 
 
