@@ -6,27 +6,29 @@ What is claimed is compared with the page tables in RAM (`assert_maps`) or with 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from lab.errors import UsageError
-from lab.paging.access import Denial, Rights
+from lab.paging.access import Access, AccessKind
+from lab.paging.predict import Prediction, predict
+from lab.paging.rights import Rights
 from lab.paging.walk import Fault, Mapped, Walk
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.entry import Entry
 from lab.x86.levels import Level, size_text
-from lab.x86.registers import PageFaultCode
+from lab.x86.registers import RFLAGS, PageFaultCode
 
 if TYPE_CHECKING:
     from lab.machine.mailbox import GuestException
     from lab.snapshot import Snapshot
-    from lab.x86.state import PagingState
 
 __all__ = ["Refuted", "Attempt", "assert_faults", "assert_maps"]
 
 PAGE_FAULT = 14
 
-WORDS = {"r": "read", "w": "write", "x": "execute"}
-"""The letters of rights, and what a denial calls them."""
+KINDS = {"r": AccessKind.READ, "w": AccessKind.WRITE, "x": AccessKind.FETCH}
+"""The accesses that the letters of rights stand for."""
 
 
 class Refuted(AssertionError):
@@ -58,8 +60,8 @@ def assert_maps(
     """Claim that a virtual address is mapped, and how; return its walk.
 
     `address` is a number or an expression such as "KeBugCheckEx+0x10". `access` is what the kernel may do ("rw-"),
-    `user` what user mode may ("---"), both effective, over all levels and control bits; `pa` is the physical address
-    it stands for, `page_size` is in bytes. What is not given may be anything.
+    `user` what user mode may ("---"), both effective: over all levels, control bits and protection keys, RFLAGS.AC
+    being clear. `pa` is the physical address it stands for, `page_size` is in bytes. What is not given may be anything.
 
     >>> from lab.memory import MadeUpSpace
     >>> from lab.snapshot import Registers, Snapshot
@@ -71,9 +73,9 @@ def assert_maps(
     >>> assert_maps(snapshot, 0x400010, access="r-x", user="r--")
     Traceback (most recent call last):
     lab.testing.assertions.Refuted: 0x0000000000400010 is not mapped as claimed
-      supervisor access is rw-, not r-x: write is allowed, bit 1 (W) of every level is 1
-      supervisor access is rw-, not r-x: execute is denied by PT bit 63 (NX)
-      user access is ---, not r--: user mode is denied by PML4 bit 2 (U)
+      supervisor access is rw-, not r-x: write succeeds: bit 1 (W) is 1 at every level
+      supervisor access is rw-, not r-x: fetch faults: PT bit 63 (NX) is 1
+      user access is ---, not r--: user read faults: PML4 bit 2 (U) is 0
     walk 0x0000000000400010 by cr3 pa:0x0000100000
       PML4 [000] @ pa:0x0000100000 = 0x0000000000101003  P W
       PDPT [000] @ pa:0x0000101000 = 0x0000000000102003  P W
@@ -96,7 +98,7 @@ def assert_maps(
     if memory_type is not None and str(found.memory_type) != memory_type:
         differences.append(f"memory type is {found.memory_type}, not {memory_type}: {_type_bits(walk)}")
     for who, wanted in rights.items():
-        differences += _access(walk, snapshot.state, who, wanted)
+        differences += _access(snapshot, walk.address, who, wanted)
     if differences:
         lines = "\n".join(f"  {each}" for each in differences)
         raise Refuted(f"{walk.address} is not mapped as claimed\n{lines}\n{walk}", walk.address)
@@ -162,37 +164,18 @@ def _type_bits(walk: Walk) -> str:
     return f"{step.level} bits {numbers} (PAT PCD PWT) are {values}"
 
 
-def _access(walk: Walk, state: PagingState, who: str, wanted: Rights) -> Iterator[str]:
+def _access(snapshot: Snapshot, address: VirtualAddress, who: str, wanted: Rights) -> Iterator[str]:
     """A line for each right that is not as claimed, with what decides it."""
-    found = walk.mapped.supervisor if who == "supervisor" else walk.mapped.user
-    for wanted_letter, found_letter, letter in zip(str(wanted), str(found), WORDS, strict=True):
-        if wanted_letter == found_letter:
-            continue
-        access = WORDS[letter]
-        reason = _denied(walk, who, access) if found_letter == "-" else _allowed(state, access)
-        yield f"{who} access is {found}, not {wanted}: {reason}"
+    state = replace(snapshot.state, rflags=RFLAGS(snapshot.state.rflags.replace(ac=False)))
 
+    def ask(kind: AccessKind) -> Prediction:
+        return predict(snapshot.memory, state, address, Access(kind, user=who == "user"))
 
-def _denied(walk: Walk, who: str, access: str) -> str:
-    """Which denial stands against an access: SMAP's is of reads, and means writes as well."""
-    refusals = {denial.access: denial for denial in walk.mapped.denials}
-    if who == "user" and "user" in refusals:
-        access = "user"
-    denial = refusals.get(access) or (refusals.get("read") if who == "supervisor" else None)
-    if denial is None:  # user mode's writes, where CR0.WP lets the kernel write anywhere
-        level = next(step.level for step in walk.steps if not step.entry.writable)
-        denial = Denial(access, level, Entry.writable.number, Entry.writable.name)
-    place = str(denial).removeprefix(f"{denial.access} ")
-    return f"{'user mode' if access == 'user' else access} is denied {place}"
-
-
-def _allowed(state: PagingState, access: str) -> str:
-    """Why nothing stands against an access of the kernel or of user mode."""
-    if access == "write":
-        return "write is allowed, " + ("bit 1 (W) of every level is 1" if state.cr0.wp else "CR0.WP is 0")
-    if access == "execute":
-        return "execute is allowed, " + ("bit 63 (NX) of every level is 0" if state.efer.nxe else "EFER.NXE is 0")
-    return "read is allowed, bit 0 (P) of every level is 1"
+    predicted = {letter: ask(kind) for letter, kind in KINDS.items()}
+    found = "".join(letter if each.ok else "-" for letter, each in predicted.items())
+    for letter, claimed in zip(predicted, str(wanted), strict=True):
+        if predicted[letter].ok != (claimed == letter):
+            yield f"{who} access is {found}, not {wanted}: {predicted[letter]}"
 
 
 def _fault_code(bits: str) -> PageFaultCode:

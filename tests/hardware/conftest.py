@@ -21,25 +21,26 @@ from tests.hardware.probe import Probe, Supply, booted
 
 @pytest.fixture
 def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A fresh runtime directory, its path; afterwards no QEMU or gdb of ours and no machine's folder may be left."""
+    """A fresh runtime directory, its path; a test may leave neither a QEMU or gdb of ours nor a machine's folder."""
     # Not below tmp_path, which is too long for sockets.
     base = Path(tempfile.mkdtemp(prefix="lab-"))
     monkeypatch.setenv("LAB_RUNTIME_DIR", str(base))
+    before = running_programs()  # guests that tests share
     yield base
     left = [path.name for path in base.iterdir() if path.name != ".lock"]
     shutil.rmtree(base)
     assert left == []
-    assert running_programs() == []
+    assert running_programs().items() <= before.items()
 
 
-def running_programs() -> list[str]:
-    """Names of the QEMU and gdb processes that this process started and that still run."""
-    names = []
+def running_programs() -> dict[int, str]:
+    """The QEMU and gdb processes that this process started and that still run, by their numbers."""
+    names = {}
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
             name = Path(f"/proc/{pid}/comm").read_text().strip()
             if name.startswith(("qemu", "gdb", "setpriv")) and is_running(int(pid)):
-                names.append(name)
+                names[int(pid)] = name
     return names
 
 

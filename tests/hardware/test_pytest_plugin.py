@@ -195,8 +195,8 @@ def test_failure_shows_what_the_guest_knows(pytester: pytest.Pytester) -> None:
             "E *is not mapped as claimed",
             "E *page size is 4 KiB, not 2 MiB: the walk goes down to PT",
             "E *memory type is WB, not UC: PT bits 7, 4, 3 (PAT PCD PWT) are 0 0 0",
-            "E *supervisor access is rw-, not rwx: execute is denied by PT bit 63 (NX)",
-            "E *user access is ---, not r--: user mode is denied by PML4 bit 2 (U)",
+            "E *supervisor access is rw-, not rwx: fetch faults: PT bit 63 (NX) is 1",
+            "E *user access is ---, not r--: user read faults: PML4 bit 2 (U) is 0",
             "E *=> pa:0x*  4 KiB  WB  supervisor rw-  user ---",
         ]
     )

@@ -11,8 +11,9 @@ from lab.errors import UsageError
 from lab.memory import MadeUpSpace
 from lab.snapshot import Registers, Snapshot
 from lab.testing import Refuted, assert_faults, assert_maps
-from lab.x86 import CR0, CR4, PagingState
+from lab.x86 import CR0, CR4, RFLAGS, PagingState
 from lab.x86.levels import Level
+from lab.x86.registers import KeyRights
 
 PAGE = 0x400000
 
@@ -45,25 +46,29 @@ def test_a_page_that_is_not_there() -> None:
 
 def test_each_right_names_what_decides() -> None:
     upper = made_up("rwx", user=True, upper_rights={Level.PDPT: "r-xu"})
-    assert "supervisor access is r-x, not rwx: write is denied by PDPT bit 1 (W)" in refused(upper, access="rwx")
-    assert "user access is r-x, not rwx: write is denied by PDPT bit 1 (W)" in refused(upper, user="rwx")
+    assert "supervisor access is r-x, not rwx: write faults: PDPT bit 1 (W) is 0 and CR0.WP" in refused(
+        upper, access="rwx"
+    )
+    assert "user access is r-x, not rwx: user write faults: PDPT bit 1 (W) is 0" in refused(upper, user="rwx")
     kernel = made_up("rw-")
-    assert "execute is denied by PT bit 63 (NX)" in refused(kernel, access="rwx")
-    assert "write is allowed, bit 1 (W) of every level is 1" in refused(kernel, access="r--")
-    assert "user access is ---, not r--: user mode is denied by PML4 bit 2 (U)" in refused(kernel, user="r--")
-    assert "execute is allowed, bit 63 (NX) of every level is 0" in refused(made_up(), access="rw-")
-    assert "read is allowed" in refused(made_up(user=True), user="-wx")
+    assert "fetch faults: PT bit 63 (NX) is 1" in refused(kernel, access="rwx")
+    assert "write succeeds: bit 1 (W) is 1 at every level" in refused(kernel, access="r--")
+    assert "user access is ---, not r--: user read faults: PML4 bit 2 (U) is 0" in refused(kernel, user="r--")
+    assert "fetch succeeds: bit 63 (NX) is 0 at every level" in refused(made_up(), access="rw-")
+    assert "read succeeds" in refused(made_up(user=True), user="-wx")
 
 
-def test_control_registers_decide_too() -> None:
-    guarded = PagingState(cr4=CR4.from_names("PAE", "SMEP", "SMAP"))
+def test_control_registers_and_keys_decide_too() -> None:
+    guarded = PagingState(cr4=CR4.from_names("PAE", "SMEP", "SMAP"), rflags=RFLAGS.from_names("AC"))
     text = refused(made_up(user=True, state=guarded), access="rwx")
-    assert "read is denied by SMAP (CR4 bit 21)" in text
-    assert "write is denied by SMAP (CR4 bit 21)" in text
-    assert "execute is denied by SMEP (CR4 bit 20)" in text
+    assert "read faults: bit 2 (U) is 1 at every level, CR4.SMAP is 1 and RFLAGS.AC is 0" in text
+    assert "write faults: bit 2 (U) is 1 at every level, CR4.SMAP is 1" in text
+    assert "fetch faults: bit 2 (U) is 1 at every level and CR4.SMEP is 1" in text
     lax = PagingState(cr0=CR0.from_names("PE", "PG"))
-    assert "write is allowed, CR0.WP is 0" in refused(made_up("r--", user=True, state=lax), access="r--")
-    assert "write is denied by PT bit 1 (W)" in refused(made_up("r--", user=True, state=lax), user="rw-")
+    assert "write succeeds: CR0.WP is 0" in refused(made_up("r--", user=True, state=lax), access="r--")
+    assert "user write faults: PT bit 1 (W) is 0" in refused(made_up("r--", user=True, state=lax), user="rw-")
+    keys = PagingState(cr4=CR4.from_names("PAE", "PKE"), pkru=KeyRights(2 << 2 * 3))
+    assert "PKRU bit 7 (WD3) is 1" in refused(made_up(user=True, key=3, state=keys), user="rwx")
 
 
 def test_frame_size_and_type_name_the_bits_of_the_leaf() -> None:
