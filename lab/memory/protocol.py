@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from lab.x86.address import PhysicalAddress
 
-__all__ = ["Memory", "Bank", "read_u64", "read_table"]
+__all__ = ["Memory", "Bank", "read_u64", "read_entry", "read_table"]
 
 
 class Memory(Protocol):
@@ -39,7 +39,12 @@ def read_u64(memory: Memory, address: PhysicalAddress) -> int:
     >>> hex(read_u64(memory, PhysicalAddress(0x1000)))
     '0x2063'
     """
-    return int.from_bytes(memory.read(address, 8), "little")
+    return read_entry(memory, address, 8)
+
+
+def read_entry(memory: Memory, address: PhysicalAddress, size: int) -> int:
+    """The `size` bytes at `address` as an unsigned number; NoMemoryAt outside of RAM."""
+    return int.from_bytes(memory.read(address, size), "little")
 
 
 def read_table(memory: Memory, address: PhysicalAddress) -> bytes:

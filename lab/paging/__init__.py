@@ -4,7 +4,7 @@ from lab.paging.access import Access, AccessKind, Conditions
 from lab.paging.aliases import Alias, Aliases, aliases_of
 from lab.paging.predict import Prediction, Update, predict
 from lab.paging.quirks import NONE, QUIRKS, Quirk, Quirks, quirks_of
-from lab.paging.rights import Denial, Grant, Rights, denials, supervisor_rights, user_rights
+from lab.paging.rights import Denial, Grant, Rights, supervisor_rights, user_rights
 from lab.paging.rules import leaf_mask, reserved_mask, reserved_reason
 from lab.paging.space import Mapping, leaves, map_space
 from lab.paging.tables import Kind, TableInfo, TableUse, tables
@@ -42,7 +42,6 @@ __all__ = [
     "Rights",
     "Grant",
     "Denial",
-    "denials",
     "supervisor_rights",
     "user_rights",
     "leaf_mask",

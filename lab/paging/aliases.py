@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lab.memory.protocol import Memory
 from lab.paging.rights import Grant, Rights
 from lab.paging.rules import Rules
-from lab.paging.tables import Kind, Way, survey, unpack_table
+from lab.paging.tables import Kind, Way, survey
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.entry import Entry
 from lab.x86.levels import Level
@@ -89,13 +89,15 @@ def _aliases_by(rules: Rules, way: Way, physical: PhysicalAddress) -> Iterator[A
     level = way.rules
     if not level.leaf_mask:
         return
-    wanted = physical & level.leaf_address
-    # Bits 47:16 of an entry are bytes 2 to 5, all of them address in a PT: most tables are sorted out by this alone.
-    if level.level == Level.PT and (wanted >> 16 & 0xFFFF_FFFF).to_bytes(4, "little") not in way.content:
+    wanted = level.leaf_for(physical)
+    if level.physical(wanted, physical) != physical:
+        return  # beyond what an entry can name
+    # In a PT, bytes 2 to 5 (or 2 and 3) of an entry are all address: most tables are sorted out by this alone.
+    if level.level == Level.PT and wanted.to_bytes(level.entry_size, "little")[2:6] not in way.content:
         return
     wanted |= 1 | level.leaf_mask
-    mask = level.leaf_address | 1 | level.leaf_mask
-    for index, entry in enumerate(unpack_table(way.content)):
+    mask = level.leaf_address | level.leaf_address_high | 1 | level.leaf_mask
+    for index, entry in enumerate(level.unpack(way.content)):
         if entry & mask != wanted or entry & level.reserved_in_leaf:
             continue
         supervisor, user = rules.rights[Grant.of(way.every & entry, way.some | entry)]
@@ -109,7 +111,7 @@ def _aliases_by(rules: Rules, way: Way, physical: PhysicalAddress) -> Iterator[A
             is_global=entry & Entry.global_.mask != 0 and rules.state.cr4.pge,
             kind=Kind.SELF_MAP if way.circular else Kind.PAGE,
             entry=Entry(entry),
-            entry_address=way.table + 8 * index,
+            entry_address=way.table + level.entry_size * index,
         )
 
 

@@ -233,10 +233,11 @@ def follow(levels: Sequence[LevelRules], entries: Sequence[Number], canonical: F
         leaves.append(end)
         reserved = reserved | going & seen.reserved
         going = good ^ end
-        allows_write = has(entry, Entry.writable.mask)
+        granted = entry | level.implied if level.implied else entry
+        allows_write = has(granted, Entry.writable.mask)
         writable_above = writable_above & (allows_write | (going ^ True))
         writable = writable | end & allows_write
-        user = user & (has(entry, Entry.user.mask) | (good ^ True))
+        user = user & (has(granted, Entry.user.mask) | (good ^ True))
         no_execute = no_execute | good & has(entry, Entry.no_execute.mask)
         dirty = dirty | end & has(entry, Entry.dirty.mask)
         translated = translated | end
@@ -296,7 +297,8 @@ def _updates(
     One that faults may have set A in entries that were good, the leaf's included, but never D.
     """
     for level, entry, reached, used, end in zip(levels, entries, path.reached, path.used, path.leaves, strict=False):
-        must, may = used & allowed, used & (allowed ^ True)
+        notable = used & level.notes_use
+        must, may = notable & allowed, notable & (allowed ^ True)
         if GIB_LEAF_ACCESSED_EARLY in quirks and level.level == Level.PDPT:
             early = reached & look(level, entry).leaf & (has(entry, level.reserved_in_table) ^ True)
             must, may = must | early, may & (early ^ True)

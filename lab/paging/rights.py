@@ -14,9 +14,10 @@ from lab.x86.words import Bit, Word
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lab.paging.judge import Number
     from lab.x86.state import PagingState
 
-__all__ = ["Rights", "Grant", "Denial", "supervisor_rights", "user_rights", "denials"]
+__all__ = ["Rights", "Grant", "Denial", "Refusal", "supervisor_rights", "user_rights", "refusals", "grant_bits"]
 
 
 class Rights(Word):
@@ -74,7 +75,12 @@ class Grant(Word):
     @classmethod
     def of(cls, every: int, some: int) -> Grant:
         """The grant from the AND (`every`) and the OR (`some`) of all entries of a walk."""
-        return cls((every >> 1 & 3) | (some >> 61 & 4))
+        return cls(int(grant_bits(every, some)))
+
+
+def grant_bits(every: Number, some: Number) -> Number:
+    """A `Grant` as a number, or a column of them, from the AND and the OR of all entries."""
+    return every >> 1 & 3 | some >> 61 & 4
 
 
 def supervisor_rights(grant: Grant, state: PagingState, *, ac: bool = False) -> Rights:
@@ -133,28 +139,34 @@ class Denial(NamedTuple):
         return f"{self.access} by {self.level} bit {self.bit} ({self.name})"
 
 
-def denials(path: Iterable[tuple[Level, int]], grant: Grant, state: PagingState) -> tuple[Denial, ...]:
-    """Everything that the page at the end of `path` (level and entry, from the top) refuses, RFLAGS.AC being clear.
+class Refusal(NamedTuple):
+    """A denial before it is known which level decides: the topmost one with `value` in its bit, or CR4 (None)."""
 
-    In the order read, write, execute, user. NX is named before SMEP where both forbid execution.
+    denial: Denial
+    value: bool | None = None
+
+    def at(self, path: tuple[tuple[Level, int], ...]) -> Denial:
+        """The denial by the level of `path` that decides; one does."""
+        if self.value is None:
+            return self.denial
+        bit = 1 << self.denial.bit
+        return self.denial._replace(level=next(level for level, entry in path if (entry & bit != 0) is self.value))
+
+
+def refusals(grant: Grant, state: PagingState) -> tuple[Refusal, ...]:
+    """All that a page of this grant refuses, RFLAGS.AC being clear, in the order read, write, execute, user.
+
+    NX is named before SMEP where both forbid execution.
     """
-    path = tuple(path)
     read, write, fetch = (_reasons(grant, state, kind) for kind in AccessKind)
-    found = []
-    if read.smap:
-        found.append(Denial("read", None, CR4.smap.number, CR4.smap.name))
-    if write.write:
-        found.append(_first("write", Entry.writable, path, forbids_when=False))
-    if fetch.no_execute:
-        found.append(_first("execute", Entry.no_execute, path, forbids_when=True))
-    elif fetch.smep:
-        found.append(Denial("execute", None, CR4.smep.number, CR4.smep.name))
-    if _reasons(grant, state, AccessKind.READ, user=True).user:
-        found.append(_first("user", Entry.user, path, forbids_when=False))
-    return tuple(found)
-
-
-def _first(access: str, bit: Bit, path: tuple[tuple[Level, int], ...], *, forbids_when: bool) -> Denial:
-    """The denial by the topmost level whose `bit` forbids; the caller knows that there is one."""
-    level = next(level for level, entry in path if (entry & bit.mask != 0) is forbids_when)
-    return Denial(access, level, bit.number, bit.name)
+    user = _reasons(grant, state, AccessKind.READ, user=True)
+    found = [
+        (read.smap, "read", CR4.smap, None),
+        (write.write, "write", Entry.writable, False),
+        (fetch.no_execute, "execute", Entry.no_execute, True),
+        (fetch.smep and not fetch.no_execute, "execute", CR4.smep, None),
+        (user.user, "user", Entry.user, False),
+    ]
+    return tuple(
+        Refusal(Denial(access, None, bit.number, bit.name), value) for applies, access, bit, value in found if applies
+    )

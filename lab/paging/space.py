@@ -7,12 +7,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab.memory.protocol import Memory
-from lab.paging.rights import Grant, Rights
+from lab.paging.rights import Grant, Rights, grant_bits
 from lab.paging.rules import LevelRules, Rules
 from lab.paging.tables import Kind, Survey, Unfollowed, Way, survey
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.entry import Entry
-from lab.x86.levels import ENTRIES
 from lab.x86.registers import MemoryType
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def map_space(memory: Memory, state: PagingState, root: PhysicalAddress | None =
 
     Each table is decoded once for each way that leads to it (see `lab.paging.tables`); a self map is one row of kind
     SELF_MAP, and other entries that are present but lead to no page are rows of their own kinds too. NoMemoryAt when
-    the root is outside of RAM, UsageError when `state` is not in long mode.
+    the root is outside of RAM, UsageError when paging is off.
 
     >>> from lab.memory import MadeUpSpace
     >>> space = MadeUpSpace()
@@ -130,23 +129,24 @@ def _decode(rules: Rules, level: LevelRules, ways: list[Way]) -> _Leaves:
     def column(values: Iterable[int]) -> Numbers:
         return np.fromiter((value & (1 << 64) - 1 for value in values), np.uint64, len(ways))
 
-    content = np.frombuffer(b"".join(way.content for way in ways), "<u8")
+    raw = np.frombuffer(b"".join(way.content for way in ways), f"<u{level.entry_size}")
+    content: Numbers = raw.astype(np.uint64, copy=False)
     where = np.flatnonzero((content & 1 != 0) & (content & level.leaf_mask != 0))
     entry = content[where]
-    way, index = where // ENTRIES, (where % ENTRIES).astype(np.uint64)
-    grant = (column(way.every for way in ways)[way] & entry) >> 1 & 3
-    grant |= (column(way.some for way in ways)[way] | entry) >> 61 & 4
-    says = grant | (entry >> 3 & 3 | entry >> level.pat_shift & 4) << _PAT
+    way, index = where // level.entries, (where % level.entries).astype(np.uint64)
+    every, some = column(way.every for way in ways)[way] & entry, column(way.some for way in ways)[way] | entry
+    pat = entry >> 3 & 3 | entry >> level.pat_shift & 4
+    says: Numbers = np.asarray(grant_bits(every, some) | pat << _PAT, np.uint64)
     if rules.state.cr4.pge:
         says |= (entry >> Entry.global_.number & 1) << _GLOBAL
     says |= (entry & level.reserved_in_leaf != 0).astype(np.uint64) << _RESERVED
     return _Leaves(
         level,
         start=column(way.base for way in ways)[way] + (index << level.shift),
-        physical=entry & np.uint64(level.leaf_address),
+        physical=np.asarray(level.physical(entry, 0), np.uint64),
         says=says,
         entry=entry,
-        entry_address=column(way.table for way in ways)[way] + index * 8,
+        entry_address=column(way.table for way in ways)[way] + index * level.entry_size,
     )
 
 

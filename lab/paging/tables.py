@@ -12,18 +12,17 @@ the search follows every way down from the root with two exceptions, and reports
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab.errors import NoMemoryAt
-from lab.memory.protocol import Memory, read_table
+from lab.memory.protocol import Memory
 from lab.paging.rules import LevelRules, Rules, rules_of
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.entry import ADDRESS_MASK, Entry
-from lab.x86.levels import ENTRIES, Level
+from lab.x86.levels import Level
 
 if TYPE_CHECKING:
     from lab.x86.state import PagingState
@@ -32,8 +31,6 @@ __all__ = ["tables", "TableInfo", "TableUse", "Survey", "Way", "Unfollowed", "Ki
 
 MAX_WAYS = 8
 """How often one table is followed at one level."""
-
-unpack_table = struct.Struct(f"<{ENTRIES}Q").unpack
 
 
 class Kind(Enum):
@@ -169,7 +166,7 @@ def survey(
     search = _Search(memory, rules_of(state), through_circles)
     table = state.root if root is None else root
     top = search.rules.levels[0]
-    content = read_table(memory, table)
+    content = memory.read(table, top.table_size)
     search.follow(Way(top, table, 0, -1, 0, None, frozenset((int(table),)), False, content), 0)
     return Survey(search.rules, search.ways, search.unfollowed)
 
@@ -190,9 +187,10 @@ class _Search:
         self.ways.append(way)
         if way.rules.level == Level.PT:
             return
-        for index, entry in _tables_in(way.content, way.rules.leaf_mask):
+        for index, entry in _tables_in(way.content, way.rules):
             start = self.rules.canonical(way.base + (index << way.rules.shift))
-            child = self._child(way, start, entry, way.table + 8 * index, self.rules.levels[depth + 1])
+            place = way.table + way.rules.entry_size * index
+            child = self._child(way, start, entry, place, self.rules.levels[depth + 1])
             if isinstance(child, Way):
                 self.follow(child, depth + 1)
             else:
@@ -203,7 +201,7 @@ class _Search:
     ) -> Way | Unfollowed:
         """The way through one entry, or why there is none."""
         table = Entry(entry).frame_address()
-        every, some = way.every & entry, way.some | entry
+        every, some = way.every & (entry | way.rules.implied), way.some | entry
 
         def stop(kind: Kind) -> Unfollowed:
             return Unfollowed(kind, way.rules, start, every, some, entry, entry_address)
@@ -216,7 +214,7 @@ class _Search:
         if self._counts[below.level, table] == MAX_WAYS:
             return stop(Kind.SHARED)
         try:
-            content = read_table(self.memory, table)
+            content = self.memory.read(table, below.table_size)
         except NoMemoryAt:
             return stop(Kind.NO_MEMORY)
         self._counts[below.level, table] += 1
@@ -226,7 +224,7 @@ class _Search:
 
 
 @lru_cache(maxsize=1024)
-def _tables_in(content: bytes, leaf_mask: int) -> tuple[tuple[int, int], ...]:
+def _tables_in(content: bytes, rules: LevelRules) -> tuple[tuple[int, int], ...]:
     """Index and value of each present entry that is no leaf; most tables have not changed since they were last seen."""
-    entries = enumerate(unpack_table(content))
-    return tuple((index, entry) for index, entry in entries if entry & 1 and not entry & leaf_mask)
+    entries = enumerate(rules.unpack(content))
+    return tuple((index, entry) for index, entry in entries if entry & 1 and not entry & rules.leaf_mask)

@@ -92,11 +92,12 @@ class VirtualMemory:
         step = found.steps[-1]
         if step.level != Level.PT:
             return
-        first = step.entry_address + 8
+        size = step.entry_size
+        first = step.entry_address + size
         data = self.memory.read(first, -int(first) % PAGE)
         ignored = Entry.accessed.mask | Entry.dirty.mask | self._frame_mask()
-        for i in range(0, len(data), 8):
-            entry = Entry.from_bytes(data[i : i + 8], "little")
+        for i in range(0, len(data), size):
+            entry = Entry.from_bytes(data[i : i + size], "little")
             if address >= end or (entry ^ step.entry) & ~ignored:
                 return
             count = min(PAGE, end - int(address))

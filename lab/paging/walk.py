@@ -7,9 +7,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from lab.errors import NoMemoryAt, NotMapped
-from lab.memory.protocol import Memory, read_u64
+from lab.memory.protocol import Memory, read_entry
 from lab.paging.judge import look
-from lab.paging.rights import Denial, Grant, Rights, denials
+from lab.paging.rights import Denial, Grant, Rights
 from lab.paging.rules import LevelRules, Rules, reserved_reason, rules_of
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.entry import ADDRESS_MASK, Entry
@@ -32,15 +32,16 @@ class Step:
     entry: Entry
     leaf: bool
     flags: tuple[str, ...]
+    entry_size: int = 8
 
     @property
     def table(self) -> PhysicalAddress:
         """The table that the entry stands in."""
-        return self.entry_address - 8 * self.index
+        return self.entry_address - self.entry_size * self.index
 
     def __str__(self) -> str:
         place = f"{self.level!s:<4} [{self.index:03x}] @ {self.entry_address}"
-        return f"{place} = {self.entry:#018x}  {' '.join(self.flags)}".rstrip()
+        return f"{place} = {self.entry:#0{2 + 2 * self.entry_size}x}  {' '.join(self.flags)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,8 @@ def walk(memory: Memory, state: PagingState, address: VirtualAddress, root: Phys
     """Walk `address` from `root` (CR3's table if None) down, and keep every entry.
 
     Per level: is the entry present, has it reserved bits, only then on; rights are judged when a page is found. A
-    walk has at most one step a level, so tables that point in circles end like any other. UsageError when `state` is
-    not in long mode. Intel SDM vol. 3A, "4-Level Paging and 5-Level Paging".
+    walk has at most one step a level, so tables that point in circles end like any other. UsageError when paging is
+    off. Intel SDM vol. 3A, "32-Bit Paging", "PAE Paging", "4-Level Paging and 5-Level Paging".
 
     >>> from lab.memory import MadeUpSpace
     >>> space = MadeUpSpace()
@@ -161,6 +162,8 @@ def walk(memory: Memory, state: PagingState, address: VirtualAddress, root: Phys
         root = state.root
     if not rules.is_canonical(int(address)):
         reason = f"not canonical: bits 63:{rules.address_bits - 1} differ"
+        if rules.address_bits == 32:
+            reason = f"no address here: {state.mode} paging translates 32 bits"
         return Walk(address, root, len(rules.levels), (), Fault(None, None, reason, FaultKind.NOT_CANONICAL))
     steps: list[Step] = []
     outcome = _descend(memory, rules, address, root, steps)
@@ -182,23 +185,23 @@ def _descend(
     table = int(root)
     every, some = -1, 0
     for level in rules.levels:
-        index = linear >> level.shift & 511
-        entry_address = PhysicalAddress(table + 8 * index)
+        index = level.index_of(linear)
+        entry_address = PhysicalAddress(table + level.entry_size * index)
         try:
-            raw = read_u64(memory, entry_address)
+            raw = read_entry(memory, entry_address, level.entry_size)
         except NoMemoryAt:
             reason = f"table at {PhysicalAddress(table)} is outside of RAM"
             return Fault(level.level, None, reason, FaultKind.NO_MEMORY)
         entry = Entry(raw)
         present, leaf, is_reserved = map(bool, look(level, raw))
         flags = entry.flags(level.level, leaf=leaf, keys=rules.keys)
-        steps.append(Step(level.level, index, entry_address, entry, leaf, flags))
+        steps.append(Step(level.level, index, entry_address, entry, leaf, flags, level.entry_size))
         if not present:
             return Fault(level.level, 0, "not present", FaultKind.NOT_PRESENT)
         if is_reserved:
             reserved = raw & (level.reserved_in_leaf if leaf else level.reserved_in_table)
             return _reserved_fault(rules, level.level, reserved)
-        every &= raw
+        every &= raw | level.implied
         some |= raw
         if leaf:
             return _mapped(rules, level, linear, Grant.of(every, some), steps)
@@ -215,14 +218,14 @@ def _reserved_fault(rules: Rules, level: Level, reserved: int) -> Fault:
 def _mapped(rules: Rules, level: LevelRules, linear: int, grant: Grant, steps: list[Step]) -> Mapped:
     raw = int(steps[-1].entry)
     supervisor, user = rules.rights[grant]
-    path = [(step.level, int(step.entry)) for step in steps]
+    path = tuple((step.level, step.entry | above.implied) for step, above in zip(steps, rules.levels, strict=False))
     return Mapped(
         physical=PhysicalAddress(int(level.physical(raw, linear))),
         page_size=level.page_size,
         memory_type=rules.memory_type(raw, level),
         supervisor=supervisor,
         user=user,
-        denials=denials(path, grant, rules.state),
+        denials=tuple(refusal.at(path) for refusal in rules.refusals[grant]),
         is_global=raw & Entry.global_.mask != 0 and rules.state.cr4.pge,
         protection_key=Entry(raw).key if rules.keys else None,
     )

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab.errors import LabError
-from lab.paging.rules import leaf_mask
+from lab.paging.rules import rules_of
 from lab.paging.tables import survey
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.entry import ADDRESS_MASK, Entry
-from lab.x86.levels import ENTRIES, Level
+from lab.x86.levels import Level
 
 if TYPE_CHECKING:
     from lab.memory import Memory
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TableImage", "EntryChange", "capture", "recapture", "diff", "entry_change"]
 
-_unpack = struct.Struct(f"<{ENTRIES}Q").unpack
-_EMPTY = bytes(8 * ENTRIES)
-_MAGIC = b"LABTABLES1"
+_MAGIC = b"LABTABLES2"
 
 
 class Table(NamedTuple):
@@ -48,7 +46,7 @@ class TableImage:
 
     def to_bytes(self) -> bytes:
         """A compact form for a file; `from_bytes` reads it."""
-        places = [[address, *sum(table.uses, ())] for address, table in self.tables.items()]
+        places = [[address, len(table.content), *sum(table.uses, ())] for address, table in self.tables.items()]
         head = json.dumps({"root": int(self.root), "tables": places}).encode()
         body = b"".join(table.content for table in self.tables.values())
         return _MAGIC + zlib.compress(len(head).to_bytes(4, "little") + head + body, 1)
@@ -60,12 +58,11 @@ class TableImage:
             plain = zlib.decompress(data[len(_MAGIC) :] if data.startswith(_MAGIC) else b"")
             size = 4 + int.from_bytes(plain[:4], "little")
             head, body = json.loads(plain[4:size]), plain[size:]
-            contents = (body[i : i + len(_EMPTY)] for i in range(0, len(body), len(_EMPTY)))
-            tables = {}
-            for (address, *uses), content in zip(head["tables"], contents, strict=True):
+            tables, at = {}, 0
+            for address, length, *uses in head["tables"]:
                 places = tuple((Level(uses[i]), int(uses[i + 1])) for i in range(0, len(uses), 2))
-                _unpack(content)  # refuses one that is cut off
-                tables[int(address)] = Table(places, content)
+                tables[int(address)] = Table(places, bytes(struct.unpack_from(f"{length}s", body, at)[0]))
+                at += length
             return cls(PhysicalAddress(head["root"]), tables)
         except (ValueError, KeyError, TypeError, IndexError, struct.error, zlib.error) as error:
             raise LabError(f"this is not a capture of page tables: {error}") from error
@@ -114,7 +111,8 @@ def capture(memory: Memory, state: PagingState, root: PhysicalAddress | None = N
     for way in survey(memory, state, root).ways:
         use = (way.rules.level, way.base)
         known = tables.get(int(way.table))
-        tables[int(way.table)] = Table((*known.uses, use), known.content) if known else Table((use,), way.content)
+        content = max(known.content, way.content, key=len) if known else way.content
+        tables[int(way.table)] = Table((*known.uses, use) if known else (use,), content)
     return TableImage(state.root if root is None else root, tables)
 
 
@@ -146,13 +144,18 @@ def _table_changes(
     """The changes of one table, for each level at which it is or was used."""
     uses = dict.fromkeys((*(new.uses if new else ()), *(old.uses if old else ())))
     for level in dict.fromkeys(level for level, _ in uses):
+        rules = rules_of(state).level(level)
         # At a level where the table was not used before, its old entries did not count, and the other way round.
-        before = old.content if old and any(level == each for each, _ in old.uses) else _EMPTY
-        after = new.content if new and any(level == each for each, _ in new.uses) else _EMPTY
+        before, after = (
+            table.content[: rules.table_size]
+            if table and any(level == each for each, _ in table.uses)
+            else bytes(rules.table_size)
+            for table in (old, new)
+        )
         bases = [base for each, base in uses if each == level]
         if before == after:
             continue
-        for index, (was, now) in enumerate(zip(_unpack(before), _unpack(after), strict=True)):
+        for index, (was, now) in enumerate(zip(rules.unpack(before), rules.unpack(after), strict=True)):
             if was != now:
                 yield entry_change(level, address, index, bases, (Entry(was), Entry(now)), state=state)
 
@@ -168,19 +171,19 @@ def entry_change(
 ) -> EntryChange:
     """Describe the change of entry `index` of a table: `bases` are the first addresses that the table covers."""
     old, new = values
-    sign = 1 << (11 + 9 * state.levels)
-    starts = [_canonical(base + (index << level.shift), sign) for base in bases]
-    keys = state.cr4.pke or state.cr4.pks
-    was_leaf, is_leaf = (bool(each & leaf_mask(state, level)) for each in (old, new))
-    was = old.flags(level, leaf=was_leaf, keys=keys)
-    now = new.flags(level, leaf=is_leaf, keys=keys)
+    rules = rules_of(state)
+    here = rules.level(level)
+    starts = [VirtualAddress(rules.canonical(base + (index << here.shift))) for base in bases]
+    was_leaf, is_leaf = (bool(each & here.leaf_mask) for each in (old, new))
+    was = old.flags(level, leaf=was_leaf, keys=rules.keys)
+    now = new.flags(level, leaf=is_leaf, keys=rules.keys)
     unnamed = _unnamed(old, new, level) if old.present and new.present else ()
     return EntryChange(
         level=level,
-        entry_address=table + 8 * index,
+        entry_address=table + here.entry_size * index,
         index=index,
         start=starts[0],
-        end=starts[0] + level.page_size,
+        end=starts[0] + here.page_size,
         also_at=tuple(starts[1:]),
         old=old,
         new=new,
@@ -196,7 +199,3 @@ def _unnamed(old: Entry, new: Entry, level: Level) -> tuple[tuple[int, str], ...
     named = ADDRESS_MASK | (0x1FF if level == Level.PT else 0x1BF) | Entry.no_execute.mask | Entry.key.mask
     changed = (old ^ new) & ~named
     return tuple((1 << bit, f"bit {bit}") for bit in range(64) if changed >> bit & 1)
-
-
-def _canonical(address: int, sign: int) -> VirtualAddress:
-    return VirtualAddress(((address & 2 * sign - 1 ^ sign) - sign) & (1 << 64) - 1)

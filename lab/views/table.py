@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from lab.memory import read_table
-from lab.paging import TableInfo, leaf_mask, tables
+from lab.paging import TableInfo, tables
+from lab.paging.rules import LevelRules, Rules, rules_of
 from lab.snapshot import Snapshot
 from lab.views.cells import address_cell, flags_cell, line, size_cell
 from lab.views.registry import view
 from lab.views.report import Cell, Column, Json, Line, Lines, Report, Role, Table
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.entry import Entry
-from lab.x86.levels import ENTRIES, Level
+from lab.x86.levels import Level
 
 __all__ = ["show_table"]
 
@@ -31,17 +31,16 @@ def show_table(
     Each with what it points to and the addresses it covers. The level follows from where the table is used; for one
     that is not in use, `--level` says how to read it.
     """
-    page = table - table.offset()
-    info = tables(snapshot.memory, snapshot.state, cr3).get(page)
+    found = tables(snapshot.memory, snapshot.state, cr3)
+    page = table if table in found else table - table.offset()
+    info = found.get(page)
     known = level == "auto" and info is not None
     read_as = info.levels[0] if level == "auto" and info else Level.PT if level == "auto" else Level[level]
     base = _base(info, read_as)
-    data = read_table(snapshot.memory, page)
-    rows = []
-    for index in range(ENTRIES):
-        entry = Entry.from_bytes(data[8 * index : 8 * index + 8], "little")
-        if entry or all:
-            rows.append(_Row(snapshot, read_as, index, entry, base))
+    rules = rules_of(snapshot.state)
+    here = rules.level(read_as)
+    entries = enumerate(here.unpack(snapshot.memory.read(page, here.table_size)))
+    rows = [_Row(rules, here, index, Entry(entry), base) for index, entry in entries if entry or all]
     problems = (
         () if known or level != "auto" else ("the table is not in use here, so it is read as a PT (see --level)",)
     )
@@ -53,7 +52,7 @@ def show_table(
         "parents": [hex(each) for each in info.parents] if info else [],
         "entries": [row.data() for row in rows],
     }
-    blocks = (Lines(_head(page, read_as, base, info)), _table(rows))
+    blocks = (Lines(_head(page, here, base, info)), _table(rows))
     return Report("lab.table/1", answer, blocks, problems=problems)
 
 
@@ -65,14 +64,16 @@ def _base(info: TableInfo | None, level: Level) -> VirtualAddress | None:
 class _Row:
     """One entry, read at one level."""
 
-    def __init__(self, snapshot: Snapshot, level: Level, index: int, entry: Entry, base: VirtualAddress | None) -> None:
-        state = snapshot.state
+    def __init__(self, rules: Rules, here: LevelRules, index: int, entry: Entry, base: VirtualAddress | None) -> None:
         self.index = index
         self.entry = entry
-        self.leaf = entry.present and bool(entry & leaf_mask(state, level))
-        self.flags = entry.flags(level, leaf=self.leaf, keys=state.cr4.pke or state.cr4.pks)
-        self.target = entry.frame_address(level.page_size if self.leaf else 4096) if entry.present else None
-        self.start = None if base is None else _canonical(base, index, level, state.levels)
+        self.digits = 2 * here.entry_size
+        self.leaf = entry.present and bool(entry & here.leaf_mask)
+        self.flags = entry.flags(here.level, leaf=self.leaf, keys=rules.keys)
+        self.target = None
+        if entry.present:
+            self.target = PhysicalAddress(int(here.physical(entry, 0))) if self.leaf else entry.frame_address()
+        self.start = None if base is None else VirtualAddress(rules.canonical(base + (index << here.shift)))
 
     def data(self) -> dict[str, Json]:
         return {
@@ -87,23 +88,19 @@ class _Row:
     def cells(self) -> Line:
         return (
             Cell(f"[{self.index:03x}]", Role.LEVEL),
-            Cell(f"{self.entry:#018x}", Role.ENTRY),
+            Cell(f"{self.entry:#0{2 + self.digits}x}", Role.ENTRY),
             flags_cell(self.flags) if self.entry.present else Cell("not present", Role.MUTED),
             Cell("") if self.target is None else address_cell(self.target),
             Cell("") if self.start is None else address_cell(self.start),
         )
 
 
-def _canonical(base: VirtualAddress, index: int, level: Level, levels: int) -> VirtualAddress:
-    sign = 1 << (11 + 9 * levels)
-    address = int(base) + (index << level.shift) & 2 * sign - 1
-    return VirtualAddress(((address ^ sign) - sign) & (1 << 64) - 1)
-
-
-def _head(page: PhysicalAddress, level: Level, base: VirtualAddress | None, info: TableInfo | None) -> tuple[Line, ...]:
-    head = line(Cell(f"{level} at ", Role.TITLE), address_cell(page))
+def _head(
+    page: PhysicalAddress, here: LevelRules, base: VirtualAddress | None, info: TableInfo | None
+) -> tuple[Line, ...]:
+    head = line(Cell(f"{here.level} at ", Role.TITLE), address_cell(page))
     if base is not None:
-        head += line(", covers ", size_cell(level.span), " from ", address_cell(base))
+        head += line(", covers ", size_cell(here.span), " from ", address_cell(base))
     parents = [line("pointed to by the entry at ", address_cell(each)) for each in info.parents] if info else []
     return (head, *parents)
 

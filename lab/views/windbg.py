@@ -36,7 +36,8 @@ WIDTH = 27
 def windbg_lines(memory: Memory, walk: Walk) -> list[str]:
     """The four lines of ``!pte``; UsageError where it has no words: five levels, or tables without a self map."""
     if walk.levels != len(NAMES):
-        raise UsageError("--style windbg knows four levels of tables, and this guest has five")
+        guest = {2: "two", 3: "three", 5: "five"}[walk.levels]
+        raise UsageError(f"--style windbg knows four levels of tables, and this guest has {guest}")
     slot = self_map_slot(memory, walk.root)
     if slot is None:
         raise UsageError("--style windbg needs a self map, and no entry of this root table points back to it")
