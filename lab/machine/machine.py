@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lab.machine.record import Record
     from lab.machine.space import Space
     from lab.memory.ram import SharedRam
+    from lab.paging import Quirks
     from lab.snapshot import Registers, Snapshot
     from lab.x86.address import PhysicalAddress
     from lab.x86.state import PagingState
@@ -591,6 +592,14 @@ class Machine:
         if self._gdb is None:
             return self.qmp.gva2gpa(address)
         return parse_gva2gpa(self._gdb.monitor(f"gva2gpa {address:#x}"))
+
+    @cached_property
+    def quirks(self) -> Quirks:
+        """What is known of this QEMU and accelerator to differ from the manual; nothing where nobody has measured."""
+        from lab.paging import quirks_of
+
+        words = self.qmp.hmp("info version") if self._gdb is None else self._gdb.monitor("info version")
+        return quirks_of(self.options.accel.partition(",")[0], words.partition("(")[0].strip())
 
     def snapshot(self) -> Snapshot:
         """Return the machine as it is now, for inspectors; pause it first where the moment matters.

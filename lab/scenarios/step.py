@@ -150,7 +150,7 @@ def _head(step: Step, language: str) -> Iterator[Line]:
                 Cell(Text("no page-table entry changed").in_language(language), Role.MUTED),
             )
     for paragraph in step.text.in_language(language).splitlines():
-        yield from ((Cell(f"    {line}"),) for line in textwrap.wrap(paragraph, WIDTH))
+        yield from ((Cell(f"    {line}"),) for line in textwrap.wrap(paragraph, WIDTH, break_on_hyphens=False))
     for each in step.agreements:
         yield _agreement_line(each, language)
 
