@@ -7,25 +7,26 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from lab.errors import GuestTimeout, LabError, UsageError
+from lab.errors import GuestTimeout, LabError, NoMemoryAt, UsageError
 from lab.kernel.objects import Guest, StructView
 from lab.machine.assembler import assemble
 from lab.machine.disassembly import Instruction, disassemble
 from lab.machine.mailbox import PAGE_FAULT, GuestException
+from lab.paging import Access, AccessKind, Prediction, Walk, predict
 from lab.paging.rules import rules_of
-from lab.paging.walk import Walk, walk
 from lab.snapshot.registers import Registers
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.levels import KIB, Level
-from lab.x86.registers import CR0, CR3, CR4, EFER, RFLAGS, PageFaultCode
+from lab.x86.registers import CR0, CR3, CR4, EFER, RFLAGS, KeyRights, PageFaultCode
 from lab.x86.state import PagingState
 
 if TYPE_CHECKING:
     from lab.kernel.image import KernelImage
     from lab.machine.machine import Machine
     from lab.machine.space import Space
+    from lab.paging import Quirk
 
-__all__ = ["ProbeResult", "Controls", "CONTROLS", "SETTABLE", "probe", "kernel_state"]
+__all__ = ["ProbeResult", "CONTROLS", "SETTABLE", "probe", "kernel_state"]
 
 SETTABLE = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rflags")
 """The registers that a probe can be started with."""
@@ -63,21 +64,13 @@ CR4 for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Controls:
-    """Under which rules a probe runs: the paging state, and the rights of protection keys."""
-
-    state: PagingState
-    pkru: int = 0
-    pkrs: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class ProbeResult:
     """What became of a probe.
 
-    `before` and `registers` are those at its first instruction and at its end. `code` is all of it, run or not;
-    `state` and `root` are what its accesses were translated by; `fault_walk` is the walk of a page fault's address
-    as the tables are afterwards.
+    `before` and `registers` are those at its first instruction and at its end. `code` is all of it, run or not.
+    `state` is what its accesses were translated by, the root table and the keys' rights included. After a page fault
+    `prediction` is what the manual says of such an access, by the tables as they are now, and `quirk` why the CPU may
+    nevertheless have done otherwise; there is none for the probe's own pages, which are gone by then.
     """
 
     before: Registers
@@ -85,9 +78,9 @@ class ProbeResult:
     exception: GuestException | None
     code: tuple[Instruction, ...]
     user: bool
-    controls: Controls
-    root: PhysicalAddress
-    fault_walk: Walk | None = None
+    state: PagingState
+    prediction: Prediction | None = None
+    quirk: Quirk | None = None
 
     @property
     def ok(self) -> bool:
@@ -95,9 +88,14 @@ class ProbeResult:
         return self.exception is None
 
     @property
-    def state(self) -> PagingState:
-        """The registers that its accesses were translated by."""
-        return self.controls.state
+    def root(self) -> PhysicalAddress:
+        """The root table that was in CR3."""
+        return self.state.root
+
+    @property
+    def walk(self) -> Walk | None:
+        """The walk of a page fault's address, as the tables are now; see `prediction`."""
+        return self.prediction.walk if self.prediction else None
 
     @property
     def error_code(self) -> PageFaultCode:
@@ -150,16 +148,16 @@ def probe(
     timeout: float = 1.0,
 ) -> ProbeResult:
     """Run a probe; `Machine.probe` says how."""
-    state = kernel_state(machine)
-    chosen = _controls(machine, state, controls or {}, pkru, pkrs)
-    own_root = _root(chosen.state, space, root)
+    kernel = kernel_state(machine)
+    state = _controls(machine, kernel, controls or {}, pkru, pkrs)
+    state = replace(state, cr3=CR3(_root(state, space, root) | state.cr3.pcid))
     address = code_address(machine.kernel, state)
     code = source if isinstance(source, bytes) else assemble(source, address, _resolver(machine.kernel))
     block = _Block(machine.kernel)
     room = machine.mailbox.room - len(block.data) - 16
     if len(code) > room:
         raise UsageError(f"the probe has {len(code)} bytes of code; {room} is the most")
-    block.fill(_initial(registers, ac=ac), chosen, own_root, user=user)
+    block.fill(_initial(registers, ac=ac), state, user=user)
     listing = tuple(disassemble(code, address))
     watchdog = _Watchdog(machine)
     try:
@@ -174,8 +172,8 @@ def probe(
     if outcome == "NO_MEMORY":
         raise LabError("the guest has no frames left for a probe's code and stack; boot it with more RAM")
     if outcome == "NO_KERNEL":
-        raise UsageError(f"the table at {own_root} lacks the kernel's half, so no probe can run with it in CR3")
-    return _result(machine, block, listing, chosen, own_root)
+        raise UsageError(f"the table at {state.root} lacks the kernel's half, so no probe can run with it in CR3")
+    return _result(machine, block, listing, state)
 
 
 def kernel_state(machine: Machine) -> PagingState:
@@ -211,7 +209,7 @@ def _initial(registers: Mapping[str, int], *, ac: bool) -> dict[str, int]:
 
 def _controls(
     machine: Machine, state: PagingState, wanted: Mapping[str, int], pkru: int | None, pkrs: int | None
-) -> Controls:
+) -> PagingState:
     """The state with the bits that are wanted; UsageError for bits nobody may choose or this CPU does not have."""
     wanted = {**({} if pkru is None else {"CR4.PKE": 1}), **({} if pkrs is None else {"CR4.PKS": 1}), **wanted}
     features = Guest(machine.kernel, machine.memory, state).variable("lab_cpu")["features"]
@@ -225,8 +223,14 @@ def _controls(
         words[control.register] = words[control.register] & ~control.mask | control.mask * bool(value)
     if (pkrs or 0) & KEY_0:
         raise UsageError("PKRS cannot forbid key 0, which is that of the kernel's own pages")
-    chosen = replace(state, cr0=CR0(words["cr0"]), cr4=CR4(words["cr4"]), efer=EFER(words["efer"]))
-    return Controls(state=chosen, pkru=pkru or 0, pkrs=pkrs or 0)
+    return replace(
+        state,
+        cr0=CR0(words["cr0"]),
+        cr4=CR4(words["cr4"]),
+        efer=EFER(words["efer"]),
+        pkru=KeyRights(pkru or 0),
+        pkrs=KeyRights(pkrs or 0),
+    )
 
 
 def _root(state: PagingState, space: Space | None, root: int | None) -> PhysicalAddress:
@@ -250,15 +254,12 @@ class _Block:
         self.data = bytearray(self._structure.size)
         self._given: dict[str, int] = {}
 
-    def fill(self, registers: Mapping[str, int], controls: Controls, root: int, *, user: bool) -> None:
+    def fill(self, registers: Mapping[str, int], state: PagingState, *, user: bool) -> None:
         """Write down what the guest is to do."""
-        state, self._given = controls.state, dict(registers)
+        self._given = dict(registers)
         words = {
             **{f"registers.{name}": value for name, value in registers.items()},
-            **{f"controls.{name}": getattr(state, name) for name in ("cr0", "cr4", "efer")},
-            "controls.cr3": CR3(root | state.cr3.pcid),
-            "controls.pkru": controls.pkru,
-            "controls.pkrs": controls.pkrs,
+            **{f"controls.{name}": getattr(state, name) for name in ("cr0", "cr3", "cr4", "efer", "pkru", "pkrs")},
             "user": int(user),
         }
         for path, value in words.items():
@@ -311,17 +312,15 @@ class _Watchdog:
         return True
 
 
-def _result(
-    machine: Machine, block: _Block, code: tuple[Instruction, ...], controls: Controls, root: PhysicalAddress
-) -> ProbeResult:
+def _result(machine: Machine, block: _Block, code: tuple[Instruction, ...], state: PagingState) -> ProbeResult:
     found, registers = block.view(), block.registers()
-    exception = walked = None
+    exception = prediction = quirk = None
     if found["outcome"] == machine.kernel.constant("LAB_PROBE_EXCEPTION"):
         vector = found["registers.vector"]
         name = machine.kernel.enum("trap_vector").name_of(vector).replace("TRAP_", "#")
         exception = GuestException(vector, name, found["registers.error_code"], found["cr2"], registers)
         if vector == PAGE_FAULT:
-            walked = walk(machine.memory, controls.state, VirtualAddress(exception.cr2), root)
+            prediction, quirk = _explain(machine, exception, state, user=bool(found["user"]))
     else:
         registers = replace(registers, rip=registers.rip - 1)  # INT3 behind the last instruction is not part of it
     return ProbeResult(
@@ -330,10 +329,40 @@ def _result(
         exception=exception,
         code=code,
         user=bool(found["user"]),
-        controls=controls,
-        root=root,
-        fault_walk=walked,
+        state=state,
+        prediction=prediction,
+        quirk=quirk,
     )
+
+
+def _explain(
+    machine: Machine, exception: GuestException, state: PagingState, *, user: bool
+) -> tuple[Prediction | None, Quirk | None]:
+    """What the manual says of the access that faulted, and the quirk of this CPU that explains a difference."""
+    address, registers = VirtualAddress(exception.cr2), exception.registers
+    own_pages = code_address(machine.kernel, state)
+    if own_pages <= address < own_pages + Level(state.levels).page_size:
+        return None, None
+    state = replace(state, rflags=RFLAGS(registers.rflags))
+    access = _access(PageFaultCode(exception.error_code), fetched=registers.rip == address, user=user)
+    try:
+        prediction = predict(machine.memory, state, address, access)
+        if prediction.accepts(exception.vector, exception.error_code):
+            return prediction, None
+        for quirk in sorted(machine.quirks, key=str):
+            other = predict(machine.memory, state, address, access, quirks=frozenset([quirk]))
+            if other.accepts(exception.vector, exception.error_code):
+                return prediction, quirk
+    except NoMemoryAt:
+        return None, None  # a table outside of RAM: nobody can say what the CPU read there
+    return prediction, None
+
+
+def _access(code: PageFaultCode, *, fetched: bool, user: bool) -> Access:
+    """The access that raised a page fault. That it was a fetch stands in the code only where that matters."""
+    if code.fetch or fetched:
+        return Access(AccessKind.FETCH, user)
+    return Access(AccessKind.WRITE if code.write else AccessKind.READ, user, implicit=user and not code.user)
 
 
 def _endless(

@@ -9,12 +9,14 @@ from lab.machine.mailbox import PAGE_FAULT
 from lab.views.cells import line, walk_line
 from lab.views.report import Block, Cell, Json, Line, Lines, Report, Role
 from lab.views.walk import walk_data
+from lab.x86.levels import KIB
 from lab.x86.registers import RFLAGS, PageFaultCode
 
 if TYPE_CHECKING:
     from lab.machine.machine import Machine
     from lab.machine.mailbox import GuestException
     from lab.machine.probe import ProbeResult
+    from lab.paging import Prediction
 
 __all__ = ["probe_report", "exception_data"]
 
@@ -41,8 +43,9 @@ def probe_report(machine: Machine, result: ProbeResult) -> Report:
     if result.exception is not None:
         data["exception"] = {**exception_data(result.exception), "offset": result.offset}
         blocks.append(Lines(tuple(_exception_lines(machine, result))))
-    if result.fault_walk is not None:
-        data["walk"] = walk_data(result.fault_walk, machine.snapshot())
+    if result.walk is not None:
+        data["walk"] = walk_data(result.walk, machine.snapshot())
+        data["prediction"] = _prediction_data(result)
     return Report(SCHEMA, data, tuple(blocks), answer=result.ok)
 
 
@@ -84,5 +87,40 @@ def _change_lines(result: ProbeResult) -> Iterator[Line]:
 def _exception_lines(machine: Machine, result: ProbeResult) -> Iterator[Line]:
     symbol = None if result.instruction else machine.kernel.describe(result.registers.rip)
     yield line(Cell(str(result), Role.BAD), Cell(f" ({symbol})" if symbol else "", Role.SYMBOL))
-    if result.fault_walk is not None:
-        yield from map(walk_line, result.fault_walk.lines())
+    if own := _own_page(machine, result):
+        yield line(f"  that is {own}")
+    if result.prediction is None:
+        return
+    yield from map(walk_line, result.prediction.walk.lines())
+    yield from _verdict_lines(result, result.prediction)
+
+
+def _own_page(machine: Machine, result: ProbeResult) -> str:
+    """What the address of a page fault was for the probe itself, "" where it was nothing of it."""
+    if result.exception is None or result.exception.vector != PAGE_FAULT:
+        return ""
+    page, constant = (result.exception.cr2 - result.before.rip) // KIB // 4, machine.kernel.constant
+    if constant("CODE_PAGE") < page < constant("STACK_PAGE"):
+        return "between the probe's code and its stack: nothing is mapped there"
+    own = {constant("CODE_PAGE"): "the page of the probe's code, r-x", constant("STACK_PAGE"): "its stack, rw-"}
+    return own.get(page, "")
+
+
+def _verdict_lines(result: ProbeResult, prediction: Prediction) -> Iterator[Line]:
+    """The manual's own reason, and what it would have raised where the CPU did something else."""
+    yield line(f"  {prediction}")
+    if result.exception is None or prediction.accepts(result.exception.vector, result.exception.error_code):
+        return
+    why = (
+        f"; {result.quirk}: {result.quirk.sentence}" if result.quirk else ", and no known quirk explains the difference"
+    )
+    yield line("  ", Cell(f"the manual says {prediction.fault or 'no fault'}{why}", Role.WARNING))
+
+
+def _prediction_data(result: ProbeResult) -> dict[str, Json]:
+    prediction = result.prediction
+    return {
+        "sentence": str(prediction),
+        "fault": prediction.fault if prediction else "",
+        "quirk": str(result.quirk) if result.quirk else None,
+    }
