@@ -8,7 +8,7 @@ COMPILED := $(VENV)/.compiled
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup kernel hardware web demo bench clean system system-check system-test
+.PHONY: help run test check setup kernel hardware web demo recordings bench clean system system-check system-test
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$(printf '\t') read -r name text; do \
@@ -30,6 +30,9 @@ check: kernel system-check ## formatting, lint, types, layers; the guest by two 
 	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run -Werror $(wildcard guest/*.[ch] guest/*/*.[ch])
 	@$(MAKE) -C guest CC=gcc PYTHON=$(abspath $(BIN)/python)
+
+recordings: kernel ## play every scenario anew into images/recordings/
+	@$(BIN)/python -m tests.recordings
 
 bench: kernel ## how fast, as ratios against bare QEMU measured in the same run
 	@$(BIN)/python -m tests.bench

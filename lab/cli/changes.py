@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
-from lab.cli.common import emit, name_option, output_options, picture_options
+from lab.cli.common import check_source, emit, output_options, picture_options, source_options
+
+if TYPE_CHECKING:
+    from lab.snapshot.changes import EntryChange
 
 __all__ = ["command"]
 
@@ -13,20 +19,41 @@ FILE = "tables"
 
 
 @click.command()
-@name_option
+@source_options
 @output_options
 @picture_options
-def command(machine_name: str | None, as_json: bool, color: str, html: str | None, svg: str | None) -> int:
-    """Show every page-table entry that changed since the last `lab changes`; the first one only remembers them."""
-    from lab.machine import attach
-    from lab.snapshot.changes import TableImage, capture, diff
+def command(as_json: bool, color: str, html: str | None, svg: str | None, **source: str | None) -> int:
+    """Show every page-table entry that changed since the last `lab changes`; the first one only remembers them.
+
+    Of a recording, FILE.lab@N shows what changed from the moment before N to N, and FILE.lab@N..M from N to M.
+    """
     from lab.views.changes import report_changes
 
-    with attach(machine_name) as machine, machine.paused():
+    check_source(source)
+    recording = source["recording"]
+    changes = _since_the_last_look(source["machine_name"]) if recording is None else _recorded(recording)
+    emit(report_changes(changes), as_json=as_json, color=color, html=html, svg=svg)
+    return 0
+
+
+def _since_the_last_look(name: str | None) -> Sequence[EntryChange]:
+    from lab.machine import attach
+    from lab.snapshot.changes import TableImage, capture, diff
+
+    with attach(name) as machine, machine.paused():
         state = machine.paging_state()
         kept = machine.qemu.folder / FILE
         now = capture(machine.memory, state)
         before = TableImage.from_bytes(kept.read_bytes()) if kept.exists() else now
         kept.write_bytes(now.to_bytes())
-    emit(report_changes(diff(before, now, state)), as_json=as_json, color=color, html=html, svg=svg)
-    return 0
+    return diff(before, now, state)
+
+
+def _recorded(recording: str) -> Sequence[EntryChange]:
+    from lab.timeline.recording import Place, read
+
+    place = Place.parse(recording)
+    timeline = read(place.path)
+    if place.last is not None:
+        return timeline.changes(place.last, since=place.first)
+    return timeline.changes(len(timeline) - 1 if place.first is None else place.first)

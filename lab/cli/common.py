@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,6 +15,8 @@ from lab.views.registry import Kind, Parameter
 
 if TYPE_CHECKING:
     from lab.machine import MachineOptions
+    from lab.scenarios.registry import Scenario
+    from lab.snapshot import Snapshot
     from lab.views.registry import View
     from lab.views.report import Report
 
@@ -21,6 +24,10 @@ __all__ = [
     "output_options",
     "picture_options",
     "name_option",
+    "source_options",
+    "open_snapshot",
+    "check_source",
+    "ScenarioVerbs",
     "language_option",
     "machine_options",
     "make_machine_options",
@@ -62,6 +69,81 @@ def name_option(function: Decorated) -> Decorated:
         metavar="NAME",
         help="Which background machine; may be left out where only one runs.",
     )(function)
+
+
+def source_options(function: Decorated) -> Decorated:
+    """Add `--name` and `--from`; `open_snapshot` takes their values out of the arguments again."""
+    function = click.option(
+        "--from",
+        "recording",
+        metavar="FILE.lab[@N]",
+        help="Look into a recording instead: its moment N, else its last one.",
+    )(function)
+    return name_option(function)
+
+
+@contextmanager
+def open_snapshot(options: dict[str, Any]) -> Iterator[Snapshot]:
+    """What a view is to look at: a machine, which stands still meanwhile, or a moment of a recording.
+
+    UsageError when both are asked for, and what `attach` and `read` raise.
+    """
+    check_source(options)
+    name, recorded = options.pop("machine_name"), options.pop("recording")
+    if recorded is not None:
+        yield _recorded_snapshot(recorded)
+        return
+    from lab.machine import attach
+
+    with attach(name) as machine, machine.paused():
+        yield machine.snapshot()
+
+
+def check_source(options: Mapping[str, Any]) -> None:
+    """UsageError when what `source_options` took names more than one place to look."""
+    if options["machine_name"] is not None and options["recording"] is not None:
+        raise UsageError("give --name for a machine or --from for a recording, not both")
+
+
+def _recorded_snapshot(recorded: str) -> Snapshot:
+    from lab.timeline.recording import Place, read
+
+    place = Place.parse(recorded)
+    if place.last is not None:
+        raise UsageError(f"a view shows one moment, such as {place.path}@{place.last}; lab changes compares two")
+    timeline = read(place.path)
+    return timeline.snapshot(len(timeline) - 1 if place.first is None else place.first)
+
+
+class ScenarioVerbs(click.Group):
+    """A verb with one command for each scenario, which `make` makes; without a name, `default`, if there is one."""
+
+    def __init__(
+        self, name: str | None, make: Callable[[Scenario], click.Command], default: str | None = None, **options: Any
+    ) -> None:
+        super().__init__(name, subcommand_metavar="SCENARIO [OPTIONS]", **options)
+        self._make = make
+        self._default = default
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names of all scenarios."""
+        from lab.scenarios import all_scenarios
+
+        return list(all_scenarios())
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of one scenario."""
+        from lab.scenarios import all_scenarios
+
+        found = all_scenarios().get(name)
+        return self._make(found) if found else None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put in the default scenario where none is named."""
+        wants_help = args[:1] and args[0] in ctx.help_option_names
+        if self._default and not wants_help and (not args or args[0].startswith("-")):
+            args = [self._default, *args]
+        return super().parse_args(ctx, args)
 
 
 def language_option(function: Decorated) -> Decorated:
@@ -158,18 +240,14 @@ def write_file(name: str, text: str) -> None:
 
 
 def view_command(view: View) -> click.Command:
-    """Make the verb of a view: its parameters, `--name`, `--json`, `--color`, `--html` and `--svg`."""
+    """Make the verb of a view: its parameters, where it looks, `--json`, `--color`, `--html` and `--svg`."""
 
-    @name_option
+    @source_options
     @output_options
     @picture_options
-    def run(
-        machine_name: str | None, as_json: bool, color: str, html: str | None, svg: str | None, **arguments: Any
-    ) -> int:
-        from lab.machine import attach
-
-        with attach(machine_name) as machine, machine.paused():
-            report = view.run(machine.snapshot(), arguments)
+    def run(as_json: bool, color: str, html: str | None, svg: str | None, **arguments: Any) -> int:
+        with open_snapshot(arguments) as snapshot:
+            report = view.run(snapshot, arguments)
         return emit(report, as_json=as_json, color=color, html=html, svg=svg)
 
     text = f"{view.help}\n\n\b\nExample:\n  {view.example}"

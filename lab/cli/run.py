@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lab.cli.common import (
+    ScenarioVerbs,
     click_parameter,
     language_option,
     machine_options,
@@ -16,6 +17,7 @@ from lab.cli.common import (
     wants_colour,
 )
 from lab.errors import GuestStopped, GuestTimeout
+from lab.scenarios import DEFAULT_SCENARIO
 
 if TYPE_CHECKING:
     from lab.machine import MachineOptions
@@ -23,37 +25,6 @@ if TYPE_CHECKING:
     from lab.scenarios.step import Step
 
 __all__ = ["command"]
-
-
-class Scenarios(click.Group):
-    """One command a scenario; without a name, the default one."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        from lab.scenarios import all_scenarios
-
-        return list(all_scenarios())
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
-        from lab.scenarios import all_scenarios
-
-        found = all_scenarios().get(name)
-        return _scenario_command(found) if found else None
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        from lab.scenarios import DEFAULT_SCENARIO
-
-        wants_help = args[:1] and args[0] in ctx.help_option_names
-        if not wants_help and (not args or args[0].startswith("-")):
-            args = [DEFAULT_SCENARIO, *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=Scenarios, invoke_without_command=False)
-def command() -> None:
-    """Boot a fresh machine, play a scenario, show what changed, power off.
-
-    Without a name the scenario is mdl-remap: one frame, two addresses.
-    """
 
 
 def _scenario_command(scenario: Scenario) -> click.Command:
@@ -69,6 +40,14 @@ def _scenario_command(scenario: Scenario) -> click.Command:
     found = click.command(scenario.name, help=scenario.help, short_help=scenario.summary)(play)
     found.params[:0] = [click_parameter(each) for each in scenario.parameters]
     return found
+
+
+@click.group(cls=ScenarioVerbs, make=_scenario_command, default=DEFAULT_SCENARIO)
+def command() -> None:
+    """Boot a fresh machine, play a scenario, show what changed, power off.
+
+    Without a name the scenario is mdl-remap: one frame, two addresses.
+    """
 
 
 def _steps(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any]) -> Iterator[Step]:

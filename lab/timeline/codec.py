@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import operator
 import types
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -17,7 +18,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 from lab.errors import LabError
 from lab.texts import Text
 
-__all__ = ["encode", "decode", "BadData"]
+__all__ = ["encode", "decode", "check", "BadData"]
 
 BITS = 64
 """No number in a recording has more bits."""
@@ -57,6 +58,14 @@ def decode(hint: Any, data: Any) -> Any:
     return _codec(hint).decode(data)
 
 
+def check(hint: Any, value: object) -> None:
+    """BadData when a value, or anything in it, is not of the type that it was declared with."""
+    try:
+        _codec(hint).decode(_codec(hint).encode(value))
+    except (TypeError, AttributeError, LookupError) as error:
+        raise BadData(f"{value!r:.40}: {error}") from error
+
+
 @functools.cache
 def _codec(hint: Any) -> Codec:
     """The codec of a type hint, of the kinds that our data classes use."""
@@ -82,7 +91,10 @@ def _class(cls: type) -> Codec:
         (cls is bytes, lambda: Codec(lambda value: base64.b64encode(value).decode(), _decode_bytes)),
         (cls in (bool, str), lambda: _checked(lambda each: type(each) is cls, cls.__name__)),
         (issubclass(cls, Enum), lambda: Codec(lambda value: value.value, lambda data: _made(cls, data))),
-        (issubclass(cls, int), lambda: Codec(int, lambda data: _made(cls, _number(data)))),
+        (
+            issubclass(cls, int),
+            lambda: Codec(lambda value: int(operator.index(value)), lambda data: _made(cls, _number(data))),
+        ),
         (dataclasses.is_dataclass(cls), lambda: _dataclass(cls)),
         (issubclass(cls, tuple) and hasattr(cls, "_fields"), lambda: _named_tuple(cls)),
     ]
@@ -211,26 +223,28 @@ def _mapping(item: Codec) -> Codec:
 
 def _named_tuple(cls: Any) -> Codec:
     """As a list: the fields in their order."""
-    fields = _fields(cls, cls._fields)
-    codec = Codec(
-        lambda value: [each.encode(part) for each, part in zip(fields.values(), value, strict=True)],
-        lambda data: cls(
-            *(_field(cls, name, each, part) for (name, each), part in zip(fields.items(), data, strict=True))
-        ),
-    )
-    return Codec(codec.encode, lambda data: codec.decode(_list(data, len(fields))))
+
+    def encode_all(value: Any) -> list[Any]:
+        return [each.encode(part) for each, part in zip(_fields(cls).values(), value, strict=True)]
+
+    def decode_all(data: Any) -> Any:
+        fields = _fields(cls)
+        parts = zip(fields.items(), _list(data, len(fields)), strict=True)
+        return cls(*(_field(cls, name, each, part) for (name, each), part in parts))
+
+    return Codec(encode_all, decode_all)
 
 
 def _dataclass(cls: Any) -> Codec:
     """As an object, without the fields that have their default."""
-    fields = _fields(cls, [each.name for each in dataclasses.fields(cls)])
     defaults = {each.name: _default(each) for each in dataclasses.fields(cls)}
 
     def encode_all(value: Any) -> dict[str, Any]:
-        parts = {name: getattr(value, name) for name in fields}
-        return {name: fields[name].encode(each) for name, each in parts.items() if each != defaults[name]}
+        parts = {name: (codec, getattr(value, name)) for name, codec in _fields(cls).items()}
+        return {name: codec.encode(each) for name, (codec, each) in parts.items() if each != defaults[name]}
 
     def decode_all(data: Any) -> Any:
+        fields = _fields(cls)
         if not isinstance(data, dict) or data.keys() - fields.keys():
             raise BadData(f"{data!r:.40} is no {cls.__name__}")
         parts = {name: _field(cls, name, fields[name], each) for name, each in data.items()}
@@ -239,8 +253,11 @@ def _dataclass(cls: Any) -> Codec:
     return Codec(encode_all, decode_all)
 
 
-def _fields(cls: type, names: list[str] | tuple[str, ...]) -> dict[str, Codec]:
+@functools.cache
+def _fields(cls: Any) -> Mapping[str, Codec]:
+    """The codecs of the fields of a class; not before they are needed, because a class may hold others of itself."""
     hints = get_type_hints(cls, localns={"Json": object})  # which names itself, and needs no check
+    names = cls._fields if issubclass(cls, tuple) else [each.name for each in dataclasses.fields(cls)]
     return {name: _codec(hints[name]) for name in names}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lab.errors import GuestStopped, GuestTimeout
@@ -57,14 +57,15 @@ class Recorder:
         self.is_over = True
         return None
 
-    def finish(self) -> Timeline:
-        """Play all that is left. A guest that stops, as some lectures want it to, is told by the Timeline's outcome.
+    def finish(self, tell: Callable[[Moment], object] = lambda _: None) -> Timeline:
+        """Play all that is left; `tell` hears of every moment.
 
-        Raises what else the scenario raises.
+        A guest that stops, as some lectures want it to, is told by the Timeline's outcome. Raises what else the
+        scenario raises.
         """
         try:
-            while self.advance() is not None:
-                pass
+            while (moment := self.advance()) is not None:
+                tell(moment)
         except (GuestStopped, GuestTimeout):
             pass  # the outcome says so
         return self.timeline

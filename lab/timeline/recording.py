@@ -27,18 +27,28 @@ import json
 import lzma
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lab.errors import LabError, UsageError
-from lab.kernel.image import IMAGES, KernelImage
+from lab.kernel.image import (
+    IMAGES,
+    Enumeration,
+    Export,
+    KernelImage,
+    Section,
+    Segment,
+    Structure,
+    Symbol,
+    Type,
+)
 from lab.memory import Bank
 from lab.memory.paged import PAGE_SIZE
 from lab.scenarios.step import Step
 from lab.snapshot import Registers
 from lab.texts import Text
-from lab.timeline.codec import BadData, decode, encode
+from lab.timeline.codec import BadData, check, decode, encode
 from lab.timeline.timeline import Moment, Timeline
 from lab.x86.address import PhysicalAddress
 from lab.x86.state import PagingState
@@ -310,20 +320,24 @@ def _kernel(record: object) -> KernelImage:
     if not isinstance(record, dict):
         raise BadData("what it says of the kernel is no object")
     kernel = KernelImage(record)
-    sizes: Iterable[int] = [
-        *(each.size for each in kernel.symbols),
-        *(each.size for each in map(kernel.structure, record["structures"])),
-        *(each.memory_size for each in kernel.segments),
-        *(size for _, _, size, *_ in record["types"]),
-    ]
-    if not all(type(each) is int and 0 <= each <= LARGEST_TYPE for each in sizes):
+    for name in ("structures", "enums", "constants", "variables", "aliases"):
+        check(Mapping[str, object], record[name])
+    parts: dict[type, list[Any]] = {
+        Symbol: [*kernel.symbols],
+        Segment: [*kernel.segments],
+        Section: [*kernel.sections],
+        Structure: [kernel.structure(name) for name in record["structures"]],
+        Enumeration: [kernel.enum(name) for name in record["enums"]],
+        Export: [*kernel.exports.values()],
+        Type: [*filter(None, map(kernel.variable_type, record["variables"]))],
+        int: [kernel.constant(name) for name in record["constants"]],
+        str: [*record["aliases"].values()],
+    }
+    for hint, values in parts.items():
+        for each in values:
+            check(hint, each)
+    sizes = [each.size for kind in (Symbol, Structure, Type) for each in parts[kind]]
+    sizes += [each.memory_size for each in kernel.segments] + [size for _, _, size, *_ in record["types"]]
+    if not all(0 <= each <= LARGEST_TYPE for each in sizes):
         raise BadData("what it says of the kernel makes no sense")
-    for names, look_up in (
-        (record["enums"], kernel.enum),
-        (record["constants"], kernel.constant),
-        (record["variables"], kernel.variable_type),
-    ):
-        for name in names:
-            look_up(name)
-    len(kernel.exports), len(kernel.sections)
     return kernel

@@ -19,6 +19,7 @@ VERBS = [
     "mem",
     "pool",
     "ps",
+    "record",
     "reboot",
     "regs",
     "run",
