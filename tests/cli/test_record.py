@@ -67,7 +67,7 @@ def test_changes_are_those_of_a_moment_or_between_two(lab: Lab, recording: Path)
         (["walk", "--from", "{}x", "rip"], 2, "cannot read the recording"),
         (["walk", "--from", "/bin/sh", "rip"], 1, "is not a recording"),
         (["walk", "--from", "{}@1", "0x10"], 1, ""),
-        (["record"], 2, "Missing"),
+        (["record"], 2, "Usage: lab record"),
         (["record", "nothing"], 2, "No such command"),
         (["record", "mdl-remap", "-o", "/nowhere/x.lab"], 2, "cannot write"),
     ],
