@@ -186,7 +186,7 @@ class Stage:
 
     def step(
         self,
-        title: str,
+        title: str | Text,
         text: str = "",
         *,
         call: TracedCall | None = None,
