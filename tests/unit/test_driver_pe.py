@@ -357,7 +357,7 @@ def verdict(data: bytes) -> str:
     return ""
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_gives_more_than_an_error(seeds: list[bytes], data: st.DataObject) -> None:
     damaged = bytearray(data.draw(st.sampled_from(seeds)))

@@ -165,7 +165,7 @@ def memory_of(words: dict[int, int]) -> MadeUpMemory:
 # ------------------------------------------------------------------------------------------------------ tests ----
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(spaces(), st.integers(0, 4095))
 def test_the_walk_agrees_with_the_reference(space: Space, offset: int) -> None:
     words, state = space
@@ -175,14 +175,14 @@ def test_the_walk_agrees_with_the_reference(space: Space, offset: int) -> None:
         assert verdict(found) == reference(words, state, address + offset)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(spaces(), st.integers(0, 2**64 - 1))
 def test_any_address_gets_the_verdict_of_the_reference(space: Space, address: int) -> None:
     words, state = space
     assert verdict(walk(memory_of(words), state, VirtualAddress(address))) == reference(words, state, address)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(spaces())
 def test_every_leaf_is_what_the_walk_finds_there(space: Space) -> None:
     words, state = space
@@ -216,7 +216,7 @@ def kinds_of(found: Walk) -> set[Kind]:
     return {names[found.outcome.kind]} if isinstance(found.outcome, Fault) and found.outcome.kind in names else set()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(spaces())
 def test_every_page_the_walk_finds_is_on_the_map(space: Space) -> None:
     words, state = space
@@ -235,7 +235,7 @@ def test_every_page_the_walk_finds_is_on_the_map(space: Space) -> None:
             assert row.kind is not Kind.PAGE
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(spaces())
 def test_rows_are_their_leaves_merged(space: Space) -> None:
     words, state = space
@@ -252,7 +252,7 @@ def test_rows_are_their_leaves_merged(space: Space) -> None:
     assert pages(map_space(memory, state)) == pages(list(leaves(memory, state)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(spaces(), st.sampled_from((*TABLES, 0x8000)))
 def test_aliases_are_all_the_walks_that_end_there(space: Space, frame: int) -> None:
     words, state = space
@@ -273,7 +273,7 @@ def test_aliases_are_all_the_walks_that_end_there(space: Space, frame: int) -> N
         assert expected <= listed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(spaces())
 def test_a_table_is_passed_by_the_walk_of_the_addresses_it_covers(space: Space) -> None:
     words, state = space
