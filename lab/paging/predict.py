@@ -65,9 +65,9 @@ class Prediction:
 
     @property
     def fault(self) -> str:
-        """The fault as tests write it: `#PF(P|W)`, `#GP`, or nothing."""
-        code = "" if self.error_code is None else f"({'|'.join(self.error_code.names())})"
-        return "" if self.vector is None else f"{self.vector}{code}"
+        """The exception with its error code, `#PF(P|W)` or `#GP(0)`; nothing where there is none."""
+        bits = "" if self.error_code is None else "|".join(self.error_code.names())
+        return "" if self.vector is None else f"{self.vector}({bits or 0})"
 
     def accepts(self, vector: int | None, error_code: int | None = None) -> bool:
         """Whether what a CPU did is what was predicted: the vector (None: no exception) and a page fault's code."""

@@ -16,7 +16,7 @@ from lab.views.registry import View, registered
 
 __all__ = ["all_views", "find_view"]
 
-_NOT_VIEWS = {"cells", "registry", "report", "windbg"}
+_NOT_VIEWS = {"cells", "prediction", "registry", "report", "windbg"}
 
 
 @functools.cache

@@ -14,7 +14,7 @@ __all__ = ["address_cell", "size_cell", "amount_cell", "rights_cell", "flags_cel
 
 _TOKENS = re.compile(
     r"(?P<physical>pa:0x[0-9a-f]+)"
-    r"|(?<== )(?P<entry>0x[0-9a-f]{16})(?P<flags>.*)"
+    r"|(?<== )(?P<entry>0x[0-9a-f]{8}(?:[0-9a-f]{8})?)(?P<flags>.*)"
     r"|(?P<virtual>0x[0-9a-f]{16})"
     r"|^  (?P<level>PML5|PML4|PDPT|PD|PT)\b"
     r"|(?P<bad>(?<==> )fault:.*)"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from lab.errors import UsageError
-from lab.paging import Fault, Mapped, Step, Walk
+from lab.errors import NoMemoryAt, UsageError
+from lab.paging import Access, AccessKind, Fault, Mapped, Step, Walk, predict
 from lab.snapshot import Snapshot
 from lab.views.cells import walk_line
+from lab.views.prediction import prediction_block, prediction_data
 from lab.views.registry import AnyAddress, view
 from lab.views.report import Json, Report
 from lab.views.report import lines as lines_block
@@ -24,19 +25,33 @@ def show_walk(
     *,
     style: Annotated[Literal["lab", "windbg"], "lab: one line a level; windbg: as WinDbg's !pte prints it"] = "lab",
     cr3: Annotated[PhysicalAddress | None, "walk from this root table instead of CR3's"] = None,
+    access: Annotated[Literal["read", "write", "fetch"] | None, "predict what this access will do"] = None,
+    user: Annotated[bool, "the access is one at CPL 3"] = False,
 ) -> Report:
     """Every entry on the way of one address, and what decides.
 
     One line a level: index, where the entry is, its value, its set bits. The last lines say what the address resolves
     to and what may be done with it, and which level's bit forbids the rest; or which bit of which level ends the walk.
-    Exit code 1 when the address is not mapped.
+    With `--access`, also what the CPU will do with such an access: the exception and its error code, the level and bit
+    that decide, and the A and D bits that it sets. Exit code 1 when the address is not mapped or the access faults.
     """
     if isinstance(address, PhysicalAddress):
         raise UsageError(f"{address} is a physical address, which needs no walk; try: lab aliases {address}")
     walk = snapshot.walk(address, cr3)
     texts = windbg_lines(snapshot.memory, walk) if style == "windbg" else walk.lines()
-    cells = [walk_line(text) for text in texts]
-    return Report("lab.walk/1", walk_data(walk, snapshot), (lines_block(cells),), answer=walk.is_mapped)
+    report = Report("lab.walk/1", walk_data(walk, snapshot), (lines_block(map(walk_line, texts)),), walk.is_mapped)
+    if access is None and user:
+        raise UsageError("--user says who makes the access; add --access read, write or fetch")
+    return report if access is None else _with_prediction(report, snapshot, walk, Access(AccessKind(access), user))
+
+
+def _with_prediction(report: Report, snapshot: Snapshot, walk: Walk, access: Access) -> Report:
+    try:
+        found = predict(snapshot.memory, snapshot.state, walk.address, access, root=walk.root)
+    except NoMemoryAt as error:
+        return report._replace(problems=(f"the access cannot be predicted: {error}",))
+    data = {**report.data, "prediction": prediction_data(found)}
+    return report._replace(data=data, blocks=(*report.blocks, prediction_block(found)), answer=found.ok)
 
 
 def walk_data(walk: Walk, snapshot: Snapshot) -> dict[str, Json]:

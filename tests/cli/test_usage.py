@@ -20,6 +20,7 @@ VERBS = [
     "pool",
     "ps",
     "record",
+    "quirks",
     "reboot",
     "regs",
     "run",

@@ -66,6 +66,12 @@ CASES: dict[str, list[Arguments]] = {
         {"address": "KeBugChekEx"},
         {"address": "pa:0x1000"},
         {"address": "0xff80000000000000", "cr3": "pa:0x200000"},
+        {"address": "KeBugCheckEx", "access": "write"},
+        {"address": "0x400010", "access": "read", "user": True},
+        {"address": "0xff80000000001008", "access": "fetch"},
+        {"address": "0x0000800000000000", "access": "read"},
+        {"address": "0x00ff000000000000", "access": "read"},
+        {"address": "rip", "user": True},
     ],
 }
 

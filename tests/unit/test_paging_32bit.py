@@ -93,7 +93,7 @@ def test_narrow_entries_have_no_bit_that_forbids_execution() -> None:
     memory = narrow({0x1000: 0x2003, 0x2000: 0x0012_A003})
     state = replace(NARROW, efer=EFER.from_names("NXE"))
     found = predict(memory, state, VirtualAddress(0x1000), FETCH)
-    assert found.fault == "#PF()"  # slot 1 is empty; NXE without PAE does not count, so I/D is 0
+    assert found.fault == "#PF(0)"  # slot 1 is empty; NXE without PAE does not count, so I/D is 0
     assert (
         predict(memory, replace(state, cr4=CR4.from_names("SMEP")), VirtualAddress(0x1000), FETCH).fault == "#PF(I/D)"
     )
