@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from lab.snapshot import Snapshot
     from lab.testing.assertions import Attempt
     from lab.testing.guests import Guest, Guests, Wish
+    from lab.testing.recording import TestRecording
 
-__all__ = ["machine", "booted", "snapshot", "assert_maps", "assert_faults"]
+__all__ = ["machine", "booted", "snapshot", "recording", "assert_maps", "assert_faults"]
 
 MARKERS = (
     'guest_ram(size): RAM of the test\'s guest, such as "128M"',
@@ -35,6 +36,7 @@ MARKERS = (
 
 GUESTS: pytest.StashKey[Guests] = pytest.StashKey()
 LENT: pytest.StashKey[list[Guest]] = pytest.StashKey()
+RECORDING: pytest.StashKey[TestRecording] = pytest.StashKey()
 
 
 # ------------------------------------------------------------------------------------------------------- options ----
@@ -77,6 +79,16 @@ def snapshot(request: pytest.FixtureRequest) -> Iterator[Snapshot]:
     guest = _machine_of(request)
     with guest.paused():
         yield guest.snapshot()
+
+
+@pytest.fixture
+def recording(request: pytest.FixtureRequest, tmp_path: Path) -> TestRecording:
+    """A recording of the test's machine: `recording.moment("title")` adds a moment, `recording.write()` writes it."""
+    from lab.testing.recording import TestRecording
+
+    made = TestRecording(_machine_of(request), request.node.name, tmp_path / "recording.lab")
+    request.node.stash[RECORDING] = made
+    return made
 
 
 @pytest.fixture
@@ -238,6 +250,8 @@ def _sections(item: pytest.Item, error: BaseException | None) -> Iterator[tuple[
 
     for guest in lent:
         yield from sections.sections_of_guest(guest, error)
+    if RECORDING in item.stash:
+        yield sections.section_of_recording(item.stash[RECORDING])
     if not lent and isinstance(error, GuestError):
         yield from sections.sections_of_error(error)
     if item.config.getoption("--lab-keep"):

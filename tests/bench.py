@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from lab.machine import Machine, MachineOptions
+from lab.testing.guests import Guests, Wish
 from lab.x86.address import VirtualAddress
 
 LAB = Path(sys.executable).with_name("lab")
@@ -43,6 +45,12 @@ def main() -> None:
     with Machine() as machine:
         show("idle guest", idle_share(machine) * 100, "% of a core", "goal 3 %")
         show("boot to ready", median(boot, 9) * 1e3, "ms", f"{median(boot, 9) / bare:.1f} x bare QEMU")
+    guests = Guests()
+    fresh = [entering(guests.fresh(Wish(), "bench")) for _ in range(10)]
+    show("pytest: machine", statistics.median(fresh[1:]) * 1e3, "ms", "goal 150 ms, boot to ready")
+    taken_back = [entering(guests.shared(Wish(), "bench")) for _ in range(20)]
+    show("pytest: booted", statistics.median(taken_back[1:]) * 1e3, "ms", "goal 20 ms, taken back between tests")
+    guests.close()
 
 
 def show(what: str, value: float, unit: str, remark: str) -> None:
@@ -64,6 +72,13 @@ def median(action: Callable[[], object], times: int) -> float:
 
 
 each = median
+
+
+def entering(guest: AbstractContextManager[object]) -> float:
+    """How long a test waits for its guest."""
+    start = time.perf_counter()
+    with guest:
+        return time.perf_counter() - start
 
 
 def run(*arguments: str) -> None:

@@ -111,22 +111,27 @@ def assert_faults(
     """Claim that a probe or a call ended in a page fault; return it.
 
     `bits` are all bits set in its error code, such as "P|W" ("" for none), `at` is the address it must be at. With a
-    `snapshot` of the guest a failure shows the walk of the address.
+    `snapshot` of the guest a failure shows the walk, and what decides over such an access.
 
     Raises Refuted, an AssertionError; UsageError for bits that do not exist.
     """
     __tracebackhide__ = True
     wanted = None if bits is None else _fault_code(bits)
     exception = attempt.exception
-    claimed = "" if wanted is None else f" with {_names(wanted)}"
+    claimed = "#PF" if wanted is None else f"#PF with {_names(wanted)}"
     if exception is None:
-        raise Refuted(_with_walk(f"no exception came, instead of #PF{claimed}", snapshot, at), at)
+        message = f"no exception came, instead of {claimed}"
+        raise Refuted(_with_walk(message, attempt, snapshot, at, wanted), at)
     if exception.vector != PAGE_FAULT:
-        raise Refuted(f"{exception}, instead of #PF{claimed}", at)
-    problem = _fault_problem(exception, wanted, at)
-    if problem:
-        raise Refuted(_with_walk(f"{problem}\n{exception}", snapshot, exception.cr2), exception.cr2)
-    return exception
+        raise Refuted(f"{exception}, instead of {claimed}", at)
+    found = PageFaultCode(exception.error_code)
+    if at is not None and exception.cr2 != at:
+        message = f"#PF came at {VirtualAddress(exception.cr2)}, not at {VirtualAddress(at)}"
+    elif wanted is not None and found != wanted:
+        message = f"#PF came with {_names(found)}, not with {_names(wanted)}"
+    else:
+        return exception
+    raise Refuted(_with_walk(f"{message}\n{exception}", attempt, snapshot, exception.cr2, found), exception.cr2)
 
 
 def _virtual(snapshot: Snapshot, address: int | str) -> VirtualAddress:
@@ -190,16 +195,16 @@ def _names(code: PageFaultCode) -> str:
     return "|".join(code.names()) or "no bit"
 
 
-def _fault_problem(exception: GuestException, wanted: PageFaultCode | None, at: int | None) -> str:
-    if at is not None and exception.cr2 != at:
-        return f"#PF came at {VirtualAddress(exception.cr2)}, not at {VirtualAddress(at)}"
-    found = PageFaultCode(exception.error_code)
-    if wanted is None or found == wanted:
-        return ""
-    return f"#PF came with {_names(found)}, not with {_names(wanted)}"
-
-
-def _with_walk(sentence: str, snapshot: Snapshot | None, address: int | None) -> str:
+def _with_walk(
+    message: str, attempt: Attempt, snapshot: Snapshot | None, address: int | None, code: PageFaultCode | None
+) -> str:
+    """The message with what decides over an access as `code` says, and the walk, in the space that a probe had."""
     if snapshot is None or address is None:
-        return sentence
-    return f"{sentence}\n{snapshot.walk(VirtualAddress(address))}"
+        return message
+    kind = AccessKind.READ
+    if code is not None:
+        kind = AccessKind.FETCH if code.fetch else AccessKind.WRITE if code.write else kind
+    state, root = getattr(attempt, "state", snapshot.state), getattr(attempt, "root", None)
+    access = Access(kind, user=code is not None and code.user)
+    predicted = predict(snapshot.memory, state, VirtualAddress(address), access, root=root)
+    return f"{message}\n{predicted}\n{predicted.walk}"

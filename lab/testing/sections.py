@@ -12,8 +12,9 @@ from lab.x86.address import VirtualAddress
 if TYPE_CHECKING:
     from lab.snapshot import Snapshot
     from lab.testing.guests import Guest
+    from lab.testing.recording import TestRecording
 
-__all__ = ["sections_of_guest", "sections_of_error", "section_of_kept"]
+__all__ = ["sections_of_guest", "sections_of_error", "section_of_recording", "section_of_kept"]
 
 LOG_LINES = 40
 MOST_CHANGES = 20
@@ -40,6 +41,17 @@ def sections_of_error(error: GuestError) -> Iterator[tuple[str, str]]:
     if error.registers:
         yield "guest: registers", "\n".join(f"{name:<8}{value:#018x}" for name, value in error.registers.items())
     yield "guest: QEMU", error.command
+
+
+def section_of_recording(recording: TestRecording) -> tuple[str, str]:
+    """Where a test's recording is, with a last moment added to it, and how to look into it."""
+    try:
+        recording.moment("The test has failed")
+        path = shlex.quote(str(recording.write()))
+    except LabError as trouble:
+        return "guest: recording", str(trouble).partition("; the log ends with:")[0]
+    last = len(recording.timeline) - 1
+    return "guest: recording", f"moments 0 to {last}\nlab regs --from {path}@{last}"
 
 
 def section_of_kept(guest: Guest) -> tuple[str, str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lab.scenarios.step import Step
     from lab.snapshot import Snapshot
 
-__all__ = ["Recorder", "PageWatch"]
+__all__ = ["Recorder", "MomentWatch", "PageWatch"]
 
 
 class Recorder:
@@ -31,8 +31,7 @@ class Recorder:
         self.machine = machine
         self.stage = Stage(machine)
         self.is_over = False
-        self._watch = PageWatch(machine.memory)
-        self._printed = 0
+        self._watch = MomentWatch(machine)
         self._steps = scenario.play(self.stage, **dict(arguments or {}))
         self.timeline = Timeline(
             scenario.name,
@@ -78,19 +77,29 @@ class Recorder:
 
     def refresh(self) -> None:
         """Take into the last moment what was done to the guest since."""
-        self.timeline.amend(self._moment(self.timeline[-1].step))
+        self.timeline.amend(self._watch.moment(self.timeline[-1].step))
 
     def _add(self, step: Step) -> Moment:
         # Where a call was stopped at its end, the registers there are worth more than those of the idle guest.
-        moment = self._moment(step, self.stage.snapshot() if step.halts else None)
+        moment = self._watch.moment(step, self.stage.snapshot() if step.halts else None)
         self.timeline.append(moment)
         return moment
 
-    def _moment(self, step: Step, now: Snapshot | None = None) -> Moment:
-        with self.machine.paused():
-            now = now or self.machine.snapshot()
-            pages = self._watch.changed()
-        printed = self.machine.log
+
+class MomentWatch:
+    """Makes Moments of a live machine: what it is now, and what changed since the last one."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._pages = PageWatch(machine.memory)
+        self._printed = 0
+
+    def moment(self, step: Step, now: Snapshot | None = None) -> Moment:
+        """The machine as it is, with what is said of it; `now` has registers that are worth more than its own."""
+        with self._machine.paused():
+            now = now or self._machine.snapshot()
+            pages = self._pages.changed()
+        printed = self._machine.log
         console, self._printed = printed[self._printed :].translate(HARMLESS), len(printed)
         return Moment(step, now.registers, now.state, pages, console)
 

@@ -15,6 +15,7 @@ import pytest
 
 from lab.machine import machines, stop
 from lab.machine.host import OWN_KERNEL
+from lab.timeline.recording import read
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -216,6 +217,13 @@ def test_fault_that_differs_is_shown_with_its_walk(pytester: pytest.Pytester) ->
             assert assert_faults(booted.call.write_u64(text, 0), bits="P|W", at=text).vector == 14
             assert_faults(booted.call.read_u64(0x10), bits="")
 
+        def test_probes(booted, assert_faults):
+            with booted.new_space() as space:
+                space.map(0x400000, rights="r--", user=True)
+                write = booted.probe("mov [rdi], al", rdi=0x400000, user=True, space=space)
+                assert_faults(write, bits="P|W|U", at=0x400000)
+                assert_faults(write, bits="W|U")
+
         def test_wrong_bits(booted, assert_faults):
             assert_faults(booted.call.write_u64(0x10, 0), bits="P|W")
 
@@ -227,9 +235,12 @@ def test_fault_that_differs_is_shown_with_its_walk(pytester: pytest.Pytester) ->
         """
     )
     result = run(pytester)
-    result.assert_outcomes(passed=1, failed=3)
+    result.assert_outcomes(passed=1, failed=4)
     result.stdout.fnmatch_lines(
         [
+            "E *#PF came with P|W|U, not with W|U",
+            "E *user write faults: PT bit 1 (W) is 0",
+            "E *PT   [[]000[]] @ pa:*  P U NX",
             "E *#PF came with W, not with P|W",
             "E *fault: PML4 bit 0 (P) is 0: not present",
             "E *no exception came, instead of #PF with W",
@@ -286,6 +297,36 @@ def test_keep_leaves_the_guest_of_a_failed_test(pytester: pytest.Pytester) -> No
     finally:
         for name in kept:
             stop(name)
+
+
+def test_recording_holds_the_moments_of_a_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_wrote(booted, recording):
+            page = booted.call.ExAllocatePool(0, 4096).result
+            moment = recording.moment("A page", "It is at {page}.")
+            assert [change.start for change in moment.step.changes] == [page]
+            booted.call.ExFreePool(page)
+            booted.call.DbgPrint("gone")
+            recording.moment("No page")
+            recording.write(recording.path.with_name("kept.lab"))
+
+        def test_failed(booted, recording):
+            booted.call.ExAllocatePool(0, 4096)
+            assert False
+        """
+    )
+    result = run(pytester, "--basetemp", "files")
+    result.assert_outcomes(passed=1, failed=1)
+    timeline = read(pytester.path / "files" / "test_wrote0" / "kept.lab")
+    assert [str(moment.step.title) for moment in timeline] == ["test_wrote", "A page", "No page"]
+    assert str(timeline[1].step.text) == "It is at {page}."
+    [page] = [change.start for change in timeline.changes(1)]
+    assert [timeline.snapshot(number).walk(page).is_mapped for number in range(3)] == [False, True, False]
+    assert timeline[2].console == "gone"
+    told = sections(result)["guest: recording"]
+    assert "--from" in told
+    assert len(read(Path(told.split()[-1].partition("@")[0]))) == 2
 
 
 # --------------------------------------------------------------------------------------- hosts that lack something ----
