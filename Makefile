@@ -21,7 +21,7 @@ test: kernel system-test ## all tests: unit, golden, command line, hardware (rea
 	@$(BIN)/pytest -q -n auto
 
 hardware: kernel ## only the tests on a real machine
-	@$(BIN)/pytest -q -n auto tests/hardware
+	@$(BIN)/pytest -q -n auto tests/hardware images/kernel.elf
 
 check: kernel system-check ## formatting, lint, types, layers; the guest by two compilers
 	$(BIN)/ruff format --check .

@@ -18,13 +18,17 @@ FILE, PARTS = "console.out", "console.parts"
 
 
 def read(folder: Path) -> str:
-    """Return all that counts of the log of the machine in `folder`, nothing when the machine is gone."""
+    """Return all that counts of the log of the machine in `folder`; nothing when the machine is gone.
+
+    Lines end as everywhere in Python.
+    """
     try:
         data = (folder / FILE).read_bytes()
     except OSError:
         return ""
     *closed, start = _marks(folder)
-    return b"".join((*(data[first:end] for first, end in closed), data[start:])).decode(errors="replace")
+    text = b"".join((*(data[first:end] for first, end in closed), data[start:])).decode(errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parts_now(folder: Path) -> Parts:

@@ -112,6 +112,6 @@ def _changes(snapshot: Snapshot, guest: Guest) -> str:
 
 
 def _tail(log: str) -> str:
-    lines = log.replace("\r\n", "\n").rstrip().splitlines()
+    lines = log.rstrip().splitlines()
     left_out = [f"… {len(lines) - LOG_LINES} lines before"] if len(lines) > LOG_LINES else []
     return "\n".join([*left_out, *lines[-LOG_LINES:]]) or "empty"

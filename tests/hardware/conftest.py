@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from lab.kernel.image import KernelImage
+from lab.machine import Machine
 from lab.machine.host import find_image
-from tests.hardware.probe import Probe, Supply, booted
+from tests.hardware.probe import Probe, Supply
 
 
 @pytest.fixture
@@ -143,17 +144,9 @@ def guest(supply: Supply) -> Iterator[Probe]:
 
 
 @pytest.fixture
-def fresh_guest() -> Iterator[Probe]:
-    """A guest of the test's own."""
-    with booted() as probe:
-        yield probe
-
-
-@pytest.fixture
-def verifier_guest() -> Iterator[Probe]:
-    """A guest of the test's own in verifier mode."""
-    with booted("verifier") as probe:
-        yield probe
+def fresh_guest(booted: Machine) -> Probe:
+    """A guest that has just come up, with what the test's markers ask for, and may be wrecked."""
+    return Probe(booted)
 
 
 def _elf(code: bytes, entry: int) -> bytes:

@@ -42,6 +42,7 @@ MUST_SUCCEED = 2
 
 in_any_mode: list[Misuse] = []
 in_verifier_mode: list[Misuse] = []
+in_verifier = pytest.mark.machine_options(append=["verifier"])
 
 
 def stop(guest: Probe, misuse: Misuse) -> None:
@@ -513,9 +514,10 @@ def test_misuse_stops_the_guest(fresh_guest: Probe, misuse: Misuse) -> None:
     stop(fresh_guest, misuse)
 
 
+@in_verifier
 @pytest.mark.parametrize("misuse", in_verifier_mode, ids=lambda each: each.__name__)
-def test_verifier_stops_the_guest(verifier_guest: Probe, misuse: Misuse) -> None:
-    stop(verifier_guest, misuse)
+def test_verifier_stops_the_guest(fresh_guest: Probe, misuse: Misuse) -> None:
+    stop(fresh_guest, misuse)
 
 
 FREE_MODE_STOPS = {
@@ -539,8 +541,9 @@ def test_free_windows_does_what_the_verifier_forbids(fresh_guest: Probe, misuse:
     assert fresh_guest.machine.bugcheck is None
 
 
-def test_verifier_lets_proper_use_pass(verifier_guest: Probe) -> None:
-    guest, before = verifier_guest, verifier_guest.books()
+@in_verifier
+def test_verifier_lets_proper_use_pass(fresh_guest: Probe) -> None:
+    guest, before = fresh_guest, fresh_guest.books()
     mdl = guest.pages_mdl()
     mapping = guest.map(mdl)
     guest.call("write_u64", mapping, 1)

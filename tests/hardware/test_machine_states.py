@@ -27,7 +27,7 @@ def test_memory_calls_and_log_go_back(machine: Machine) -> None:
     assert machine.memory.read(PhysicalAddress(0), 0x9F000) == before
     assert machine.log == log
     machine.call.DbgPrint("written after\n")
-    assert machine.log == f"{log}written after\r\n"
+    assert machine.log == f"{log}written after\n"
     assert machine.call.ExAllocatePoolWithTag(512, 4096, 0x41414141).result == page
 
 
