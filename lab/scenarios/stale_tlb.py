@@ -332,6 +332,6 @@ class _Lecture:
     def _fresh(self, call: TracedCall) -> Eyes:
         eyes = look(self.stage, self.page)
         if eyes.stale:
-            done = call.halts[0].text if call.halts else "the flush"
+            done = call.halts[-1].function
             self.stage.refute(f"after {done} the CPU must not use the old translation of {self.page}, and does")
         return eyes
