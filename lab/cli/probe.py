@@ -26,7 +26,7 @@ __all__ = ["command"]
 @click.option("--ac", is_flag=True, help="Set RFLAGS.AC: SMAP lets the supervisor through.")
 @click.option("--pkru", metavar="N", help="Turn protection keys on, with these rights.")
 @click.option("--cr3", metavar="PA", help="Another root table, which must share the kernel's half.")
-@click.option("--timeout", type=float, default=1.0, show_default=True, help="Seconds until the probe is ended.")
+@click.option("--timeout", type=float, default=5.0, show_default=True, help="Seconds until the probe is ended.")
 @click.option("--fresh", is_flag=True, help="On a fresh machine, even if one runs in the background.")
 @name_option
 @output_options
@@ -47,27 +47,18 @@ def command(context: click.Context, /, assembly: str, *, as_json: bool, color: s
       lab probe 'mov rax, [rdi]' --reg rdi=0x1234
       lab probe 'mov [rdi], rax' --reg rdi=KeBugCheckEx --control CR0.WP=0
     """  # noqa: D301 - click looks for the character itself
+    from lab.machine.answers import probe_choices
     from lab.machine.probe_report import probe_report
 
     source = sys.stdin.read() if assembly == "-" else assembly
     fresh = options["fresh"] or _describes_machine(context)
     with _machine(options["machine_name"], make_machine_options(options), fresh=fresh) as machine:
-        result = machine.probe(source, **_choices(machine, options))
+        choices = probe_choices(
+            machine, options["registers"], options["controls"], root=options["cr3"], pkru=options["pkru"]
+        )
+        result = machine.probe(source, user=options["user"], ac=options["ac"], timeout=options["timeout"], **choices)
         report = probe_report(machine, result)
     return emit(report, as_json=as_json, color=color)
-
-
-def _choices(machine: Machine, options: dict[str, Any]) -> dict[str, Any]:
-    """The options as `Machine.probe` takes them."""
-    return {
-        "user": options["user"],
-        "root": None if options["cr3"] is None else machine.snapshot().resolve_physical(options["cr3"]),
-        "controls": dict(_control(each) for each in options["controls"]),
-        "ac": options["ac"],
-        "pkru": None if options["pkru"] is None else _number(machine, options["pkru"]),
-        "timeout": options["timeout"],
-        **dict(_register(machine, each) for each in options["registers"]),
-    }
 
 
 def _describes_machine(context: click.Context) -> bool:
@@ -93,29 +84,3 @@ def _machine(name: str | None, options: MachineOptions, *, fresh: bool) -> Machi
         if name is not None:
             raise
         return Machine(options)
-
-
-def _register(machine: Machine, text: str) -> tuple[str, int]:
-    from lab.machine.probe import SETTABLE
-
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise click.UsageError(f"--reg {text!r} is not NAME=ADDR, such as rdi=0x1234")
-    if name not in SETTABLE:
-        raise click.UsageError(f"--reg {text!r} names no register of a probe; there are {', '.join(SETTABLE)}")
-    return name, _number(machine, value)
-
-
-def _control(text: str) -> tuple[str, int]:
-    name, _, value = text.partition("=")
-    if value not in {"0", "1"}:
-        raise click.UsageError(f"--control {text!r} is not BIT=0 or BIT=1, such as CR0.WP=0")
-    return name.strip().upper(), int(value)
-
-
-def _number(machine: Machine, text: str) -> int:
-    """A number, or what an address expression stands for."""
-    try:
-        return int(text.replace("_", ""), 0)
-    except ValueError:
-        return int(machine.snapshot().resolve(text))

@@ -42,7 +42,7 @@ def _answer(line: str, snapshot: Callable[[], Snapshot], machine: Machine | None
         return action(machine, words)
     view = find_view(verb) if verb.isidentifier() else None
     if view is None:
-        raise UsageError(f"{verb!r} is no view and no command here; there are call and all views of the lab")
+        raise UsageError(f"{verb!r} is no view and no command here; there are call, probe and all views of the lab")
     return view.run(snapshot(), typed_arguments(view, words))
 
 
@@ -100,7 +100,7 @@ def _words(line: str) -> list[str]:
         raise UsageError(f"{line!r} cannot be read: {error}") from None
     words = words[1:] if words[:1] == ["lab"] else words
     if not words:
-        raise UsageError("type a view such as `walk rip`, or `call FUNCTION ARG…`")
+        raise UsageError("type a view such as `walk rip`, `call FUNCTION ARG…` or `probe 'ASSEMBLY'`")
     return words
 
 
@@ -116,4 +116,10 @@ def _call(machine: Machine, words: Sequence[str]) -> Report:
     return call_report(machine, words[0], words[1:])
 
 
-_ACTIONS: dict[str, Action] = {"call": _call}
+def _probe(machine: Machine, words: Sequence[str]) -> Report:
+    from lab.machine.answers import probe_answer
+
+    return probe_answer(machine, words)
+
+
+_ACTIONS: dict[str, Action] = {"call": _call, "probe": _probe}

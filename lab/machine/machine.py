@@ -42,7 +42,7 @@ __all__ = ["Machine", "PendingCall"]
 
 START_TIMEOUT = 10.0
 CALL_TIMEOUT = 5.0
-RESCUE_TIMEOUT = 2.0
+RESCUE_TIMEOUT = 1.0
 
 TRUE = 0xFF
 """The bits in which a C function returns a bool; those above it may be anything."""
@@ -492,7 +492,7 @@ class Machine:
         ac: bool = False,
         pkru: int | None = None,
         pkrs: int | None = None,
-        timeout: float = 1.0,
+        timeout: float = CALL_TIMEOUT,
         **registers: int,
     ) -> ProbeResult:
         """Let the guest's CPU run some instructions, at CPL 0 or as `user` at CPL 3; return what came of them.

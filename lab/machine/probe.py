@@ -12,6 +12,7 @@ from lab.kernel.objects import Guest, StructView
 from lab.machine.assembler import assemble
 from lab.machine.disassembly import Instruction, disassemble
 from lab.machine.mailbox import PAGE_FAULT, GuestException
+from lab.machine.waiting import wait_until
 from lab.paging import Access, AccessKind, Prediction, Walk, predict
 from lab.paging.rules import rules_of
 from lab.snapshot.registers import Registers
@@ -33,6 +34,9 @@ SETTABLE = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" fo
 
 MASK64 = (1 << 64) - 1
 FIRST_INTERRUPT = 32
+TRIES, PATIENCE = 20, 0.1
+"""How often a probe is interrupted before it is given up, and seconds between."""
+
 KEY_0 = 3
 """The two bits of PKRS that speak of key 0, which all the kernel's own pages have."""
 
@@ -145,7 +149,7 @@ def probe(
     ac: bool = False,
     pkru: int | None = None,
     pkrs: int | None = None,
-    timeout: float = 1.0,
+    timeout: float,
 ) -> ProbeResult:
     """Run a probe; `Machine.probe` says how."""
     kernel = kernel_state(machine)
@@ -166,9 +170,9 @@ def probe(
         if watchdog.stuck is None:
             raise
         raise _endless(machine, listing, watchdog.stuck, f"{timeout:g} s", lost=True) from None
-    if watchdog.stuck is not None:
-        raise _endless(machine, listing, watchdog.stuck, f"{timeout:g} s")
     outcome = block.view().enum("outcome", "lab_probe_outcome").removeprefix("LAB_PROBE_")
+    if outcome == "STOPPED":
+        raise _endless(machine, listing, block.registers(), f"{timeout:g} s")
     if outcome == "NO_MEMORY":
         raise LabError("the guest has no frames left for a probe's code and stack; boot it with more RAM")
     if outcome == "NO_KERNEL":
@@ -294,14 +298,20 @@ class _Block:
 
 
 class _Watchdog:
-    """Ends a probe that goes on for too long; `stuck` then are its registers."""
+    """Ends a probe that goes on for too long; `stuck` are its registers when it was last seen."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.stuck: Registers | None = None
 
     def __call__(self) -> bool:
-        """End it; False where it does not go on because somebody else holds the machine."""
+        """End it; False where that fails, or is not for us because somebody else holds the machine.
+
+        A busy host may not have let the guest begin yet, and a non-maskable interrupt that comes too early is lost.
+        """
+        return any(wait_until(lambda: self._machine.mailbox.is_idle, PATIENCE) for _ in range(TRIES) if self._hit())
+
+    def _hit(self) -> bool:
         machine = self._machine
         if not machine.is_running:
             return False

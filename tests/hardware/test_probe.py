@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.demo.prompt import answer
 from lab.errors import GuestTimeout, NotMapped, UsageError
 from lab.machine import Machine, ProbeResult, Space
 from lab.machine.assembler import AssemblyError
 from lab.machine.probe import CONTROLS
+from lab.views.report import Report
 from lab.x86 import Entry, Level, PhysicalAddress
 from tests.hardware.probe import GIB, MIB, PAGE, Probe, Supply
 
@@ -332,6 +334,12 @@ def test_an_endless_probe_of_user_mode_in_a_space(machine: Machine, space: Space
     assert machine.call.lab_ping(1).result == 2
 
 
+def test_an_instruction_that_tcg_never_leaves_loses_the_guest_and_that_is_said(fresh_guest: Probe) -> None:
+    # A quirk of TCG: no #GP, and no interrupt is taken any more.
+    with pytest.raises(GuestTimeout, match=r"it was at \+0x4 mov cr4, rax; .* the guest is lost"):
+        fresh_guest.machine.probe("or rax, -1; mov cr4, rax", timeout=0.05)
+
+
 def test_a_probe_at_a_breakpoint_is_not_taken_for_an_endless_one(fresh_guest: Probe) -> None:
     machine = fresh_guest.machine
     stop = machine.gdb.break_at("probe_begin")
@@ -345,6 +353,25 @@ def test_a_probe_at_a_breakpoint_is_not_taken_for_an_endless_one(fresh_guest: Pr
     assert machine.gdb.registers()["rdi"] == 41
     machine.cont()
     assert machine.call.lab_ping(1).result == 2
+
+
+# ---------------------------------------------------------------------------------------------------- in a lecture ----
+
+
+def test_a_probe_typed_in_a_lecture_is_a_report(guest: Probe) -> None:
+    def typed(line: str) -> Report:
+        return answer(line, guest.machine.snapshot, guest.machine)
+
+    found = typed("probe 'mov [rdi], al' --reg rdi=KeBugCheckEx --user").to_json()
+    assert (found["schema"], found["outcome"], found["exception"]["bits"]) == (
+        "lab.probe/1",
+        "exception",
+        ["P", "W", "U"],
+    )
+    assert typed("probe 'mov al, [rdi]; mov [rdi], al' --reg=rdi=KeBugCheckEx --control CR0.WP=0").answer
+    assert typed("probe nop --ac").answer
+    for wrong in ("probe", "probe nop nop", "probe nop --fast", "probe bogus", "probe nop --reg rdi", "probe 'nop"):
+        assert typed(wrong).schema == "lab.error/1"
 
 
 # ------------------------------------------------------------------------------------------------------- refusals ----
