@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab.errors import LabError
@@ -13,7 +14,17 @@ from lab.x86.address import PhysicalAddress, VirtualAddress
 if TYPE_CHECKING:
     from lab.kernel.objects import Guest, StructView
 
-__all__ = ["Frames", "FrameBank", "FrameRecord", "read_frames", "read_frame", "frame_use", "USE_NAMES"]
+__all__ = [
+    "Frames",
+    "FrameBank",
+    "FrameRecord",
+    "FrameRun",
+    "read_frames",
+    "read_frame",
+    "frame_runs",
+    "frame_use",
+    "USE_NAMES",
+]
 
 PAGE = 4096
 
@@ -100,6 +111,16 @@ class FrameRecord(NamedTuple):
         return self.location == "Active"
 
 
+@dataclass(frozen=True)
+class FrameRun:
+    """`count` frames from `first` on in one state; `use` is what active ones serve, empty for others."""
+
+    first: int
+    count: int
+    location: str
+    use: str
+
+
 def read_frames(guest: Guest) -> Frames:
     """Count the frames of every bank; what cannot be read is in `problems`."""
     problems: list[str] = []
@@ -122,6 +143,24 @@ def read_frame(guest: Guest, frame: int) -> FrameRecord:
         state = ("Active", "firmware") if bank.firmware else ("Free", "")
         return FrameRecord(frame, record, *state, 0, 0, 0, 0, False, 0, 0)
     return _record(guest, frame, guest.struct("_MMPFN", _record_address(guest, frame)))
+
+
+def frame_runs(guest: Guest) -> Iterator[FrameRun]:
+    """Every frame of RAM in runs of one state, by number; LabError where the records cannot be read."""
+    for bank in _ranges(guest):
+        for section, written in enumerate(_written(guest)):
+            size = guest.kernel.constant("FRAMES_PER_SECTION")
+            low, high = max(bank.first, section * size), min(bank.end, (section + 1) * size)
+            if low >= high:
+                continue
+            if not written:
+                yield FrameRun(low, high - low, *(("Active", "firmware") if bank.firmware else ("Free", "")))
+                continue
+            for (flag, use), run in groupby(_state_bytes(guest, low, high)):
+                count = sum(1 for _ in run)
+                location = _location(guest, flag << 8)
+                yield FrameRun(low, count, location, _use(guest, use << 56) if location == "Active" else "")
+                low += count
 
 
 def frame_use(guest: Guest, frame: int) -> str:
@@ -182,14 +221,16 @@ def _bank(guest: Guest, first: int, end: int, firmware: bool, problems: list[str
     return FrameBank(first, end, firmware, dict(+locations), dict(+uses))
 
 
-def _count(guest: Guest, first: int, end: int, locations: Counter[str], uses: Counter[str]) -> None:
+def _state_bytes(guest: Guest, first: int, end: int) -> Iterable[tuple[int, int]]:
     """Pick the two bytes that matter out of all records at once: 2 GiB of RAM have half a million records."""
     structure = guest.kernel.structure("_MMPFN")
     flags = guest.kernel.structure(structure.field("u3").type.tag).field("e1").offset + structure.field("u3").offset
     data = guest.read(_record_address(guest, first), (end - first) * structure.size)
-    high_flags = data[flags + 1 :: structure.size]
-    high_use = data[structure.field("u4").offset + 7 :: structure.size]
-    for (flag, use), count in Counter(zip(high_flags, high_use, strict=True)).items():
+    return zip(data[flags + 1 :: structure.size], data[structure.field("u4").offset + 7 :: structure.size], strict=True)
+
+
+def _count(guest: Guest, first: int, end: int, locations: Counter[str], uses: Counter[str]) -> None:
+    for (flag, use), count in Counter(_state_bytes(guest, first, end)).items():
         location = _location(guest, flag << 8)
         locations[location] += count
         if location == "Active":

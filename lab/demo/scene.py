@@ -1,0 +1,249 @@
+"""The scene: all that a face shows of one moment, as plain data; no face needs to know a machine.
+
+`scene` looks at a Timeline; the terminal, the page and the export each draw what it returns. Texts are in the wanted
+language already, names of structures and registers stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from lab.demo.layout import FrameMap, PoolPage, SpaceRegion, frame_map, pool_pages, space_regions
+from lab.demo.mdls import MdlPicture, mdl_pictures
+from lab.errors import LabError
+from lab.render.diagram import Diagram, walk_diagram
+from lab.texts import ENGLISH
+from lab.views.changes import change_lines
+from lab.views.report import Json, Line, Report, Role
+from lab.views.walk import walk_data
+from lab.x86.address import PhysicalAddress, VirtualAddress
+
+if TYPE_CHECKING:
+    from lab.scenarios.step import Agreement, Halt
+    from lab.snapshot import Snapshot
+    from lab.snapshot.changes import EntryChange
+    from lab.timeline import Timeline
+
+__all__ = ["Scene", "Walked", "Change", "MemoryBytes", "Excerpt", "scene", "to_json"]
+
+MEMORY_BYTES = 64
+"""How much is shown of the memory behind an address."""
+
+AROUND = 60
+"""Lines of source shown before and behind the current one, at most."""
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A walk to draw, with what the lecture calls its address ("" for nothing)."""
+
+    label: str
+    diagram: Diagram
+
+
+@dataclass(frozen=True)
+class Change:
+    """An entry that is not what it was: old and new value, the bits that differ, and the line that says what happened.
+
+    `kind` is "created", "removed", "changed" or "software".
+    """
+
+    kind: str
+    level: str
+    index: int
+    entry_address: PhysicalAddress
+    start: VirtualAddress
+    old: int
+    new: int
+    set: tuple[str, ...]
+    cleared: tuple[str, ...]
+    sentence: Line
+
+    @property
+    def differing(self) -> int:
+        """A mask of the bits that differ."""
+        return self.old ^ self.new
+
+
+@dataclass(frozen=True)
+class MemoryBytes:
+    """Bytes at a physical address; `changed` are the offsets of those that were different a moment ago."""
+
+    address: PhysicalAddress
+    data: bytes
+    changed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A piece of a source: its lines from number `first` on, and the number of the current one."""
+
+    name: str
+    first: int
+    lines: tuple[str, ...]
+    current: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One moment of a lecture, `number` of 0 to `last`.
+
+    A `question` is asked before the moment is shown, `answer` is part of it. `next_title` is for the speaker.
+    """
+
+    scenario: str
+    lecture: str
+    number: int
+    last: int
+    title: str
+    text: str
+    notes: str
+    question: str
+    answer: str
+    next_title: str
+    halts: tuple[Halt, ...]
+    changes: tuple[Change, ...] | None
+    agreements: tuple[Agreement, ...]
+    walks: tuple[Walked, ...]
+    memory: tuple[MemoryBytes, ...]
+    source: Excerpt | None
+    console: str
+    printed: str
+    """The part of `console` that is new."""
+    space: tuple[SpaceRegion, ...]
+    frames: FrameMap | None
+    pool: tuple[PoolPage, ...]
+    mdls: tuple[MdlPicture, ...]
+    reports: tuple[tuple[str, Report], ...]
+
+
+def scene(timeline: Timeline, number: int, language: str = ENGLISH) -> Scene:
+    """All that is to be shown of moment `number`; UsageError when there is no such moment.
+
+    >>> from lab.timeline.recording import read, shipped
+    >>> shown = scene(read(shipped("mdl-remap")), 5)
+    >>> print(shown.number, shown.title)
+    5 Two walks, one frame
+    >>> [each.label for each in shown.walks], len({each.diagram.frame for each in shown.walks})
+    (['pool', 'mapping'], 1)
+    """
+    moment = timeline.at(number)
+    step, snapshot = moment.step, timeline.snapshot(number)
+    before = timeline.snapshot(number - 1) if number else None
+    walks = tuple(_walks(timeline, number, snapshot))
+    following = timeline[number + 1].step.title.in_language(language) if number + 1 < len(timeline) else ""
+    return Scene(
+        scenario=timeline.scenario,
+        lecture=timeline.title.in_language(language),
+        number=number,
+        last=len(timeline) - 1,
+        title=step.title.in_language(language),
+        text=step.text.in_language(language),
+        notes=step.notes.in_language(language),
+        question=step.question.in_language(language),
+        answer=step.answer.in_language(language),
+        next_title=following,
+        halts=step.halts,
+        changes=None if step.changes is None else tuple(map(_change, step.changes)),
+        agreements=step.agreements,
+        walks=walks,
+        memory=tuple(_memory(walks, snapshot, before)),
+        source=_excerpt(timeline, number),
+        console=timeline.console(number),
+        printed=moment.console,
+        space=space_regions(snapshot),
+        frames=frame_map(snapshot),
+        pool=pool_pages(snapshot),
+        mdls=mdl_pictures(snapshot),
+        reports=tuple(step.reports.items()),
+    )
+
+
+def _walks(timeline: Timeline, number: int, snapshot: Snapshot) -> Iterator[Walked]:
+    """The walks of the addresses in focus, by the names that the lecture's reports have had for them so far.
+
+    A step without any keeps those of the step before; before the first, it is the next instruction's.
+    """
+    names: dict[VirtualAddress, str] = {}
+    focus: tuple[VirtualAddress, ...] = ()
+    for moment in islice(timeline, number + 1):
+        for name, report in moment.step.reports.items():
+            if report.schema == "lab.walk/1":
+                names[VirtualAddress.parse(str(report.data["address"]))] = name
+        focus = moment.step.focus or focus
+    if not focus:
+        focus = (VirtualAddress(snapshot.registers.rip),)
+        names.setdefault(focus[0], "rip")
+    for address in focus:
+        with suppress(LabError):
+            yield Walked(names.get(address, ""), walk_diagram(walk_data(snapshot.walk(address), snapshot)))
+
+
+def _change(change: EntryChange) -> Change:
+    return Change(
+        kind=change.kind,
+        level=str(change.level),
+        index=change.index,
+        entry_address=change.entry_address,
+        start=change.start,
+        old=int(change.old),
+        new=int(change.new),
+        set=change.set,
+        cleared=change.cleared,
+        sentence=change_lines(change)[0],
+    )
+
+
+def _memory(walks: Sequence[Walked], snapshot: Snapshot, before: Snapshot | None) -> Iterator[MemoryBytes]:
+    """The bytes behind the walks, each place once."""
+    places = dict.fromkeys(each.diagram.physical for each in walks if each.diagram.physical is not None)
+    for physical in places:
+        size = min(MEMORY_BYTES, 4096 - physical.offset())
+        try:
+            data = snapshot.memory.read(physical, size)
+            was = data if before is None else before.memory.read(physical, size)
+        except LabError:
+            continue
+        yield MemoryBytes(physical, data, tuple(i for i in range(size) if data[i] != was[i]))
+
+
+def _excerpt(timeline: Timeline, number: int) -> Excerpt | None:
+    source = timeline[number].step.source
+    if source is None or source.name not in timeline.sources:
+        return None
+    lines = timeline.sources[source.name].splitlines()
+    first = max(1, source.line - AROUND)
+    return Excerpt(source.name, first, tuple(lines[first - 1 : source.line + AROUND]), source.line)
+
+
+# ------------------------------------------------------------------------------------------------------------ JSON ----
+
+
+def to_json(value: object) -> Json:
+    """A scene, or any part of one, as JSON: addresses as they print, bytes as hexadecimal digits, roles by name.
+
+    >>> to_json(MemoryBytes(PhysicalAddress(0x6C000), b"one", (0,)))
+    {'address': 'pa:0x000006c000', 'data': '6f6e65', 'changed': [0]}
+    """
+    match value:
+        case Report():
+            found: Json = value.to_json()
+        case VirtualAddress() | PhysicalAddress() | Role():
+            found = value.value if isinstance(value, Role) else str(value)
+        case bytes():
+            found = value.hex()
+        case None | bool() | int() | float() | str():
+            found = value
+        case _ if hasattr(value, "_asdict"):
+            found = {name: to_json(part) for name, part in value._asdict().items()}
+        case tuple() | list():
+            found = [to_json(part) for part in value]
+        case _ if is_dataclass(value):
+            found = {each.name: to_json(getattr(value, each.name)) for each in fields(value)}
+        case _:
+            raise TypeError(f"a scene holds no {type(value).__name__}")
+    return found
