@@ -23,6 +23,9 @@ test: kernel system-test ## all tests: unit, golden, command line, hardware (rea
 hardware: kernel ## only the tests on a real machine
 	@$(BIN)/pytest -q -n auto tests/hardware images/kernel.elf
 
+web: kernel system-test ## only the tests of the lecture page in a real browser
+	@$(BIN)/pytest -q tests/web
+
 check: kernel system-check ## formatting, lint, types, layers; the guest by two compilers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from lab.demo.pictures import frames_svg, mdl_svg, pool_svg, space_svg
 from lab.demo.scene import Change, Excerpt, MemoryBytes, Scene
+from lab.demo.words import name_in
 from lab.render.html import cell_html, report_html
 from lab.render.markup import element, text_of
 from lab.render.walk_svg import walk_svg
 from lab.scenarios.step import Agreement, Halt
-from lab.texts import Text
 from lab.views.report import Cell, Role
 
 __all__ = ["fragments", "panel_of", "linked", "PANELS"]
@@ -33,7 +33,7 @@ def fragments(scene: Scene, language: str) -> dict[str, str]:
     """The HTML of every slot; an empty one has nothing to show."""
 
     def say(words: str) -> str:
-        return Text(words).in_language(language)
+        return name_in(words, language)
 
     walks = scene.walks[:MANY_WALKS]
     return {
@@ -62,14 +62,18 @@ def panel_of(scene: Scene, slots: Mapping[str, str]) -> str:
     return next((each for each in wanted if slots[each]), PANELS[0])
 
 
-def linked(text: str) -> str:
-    """Text in which every address can be chosen."""
+def linked(text: str, breaks: str = "") -> str:
+    """Text in which every address can be chosen; a line may end behind each of the characters `breaks`."""
+
+    def plain(piece: str) -> str:
+        return "".join(text_of(each) + "<wbr>" if each in breaks else text_of(each) for each in piece)
+
     parts, end = [], 0
     for match in _ADDRESS.finditer(text):
         role = Role.PHYSICAL if match[0].startswith("pa:") else Role.VIRTUAL
-        parts += [text_of(text[end : match.start()]), cell_html(Cell(match[0], role), clickable=True)]
+        parts += [plain(text[end : match.start()]), cell_html(Cell(match[0], role), clickable=True)]
         end = match.end()
-    return "".join([*parts, text_of(text[end:])])
+    return "".join([*parts, plain(text[end:])])
 
 
 # ---------------------------------------------------------------------------------------------------------- story ----
@@ -77,7 +81,10 @@ def linked(text: str) -> str:
 
 def _story(scene: Scene, say: Say) -> Iterator[str]:
     """What happened, in the order in which it is told: question and answer, words, calls, entries, judges."""
-    yield element("h1", text_of(scene.title))
+    title, _, subtitle = scene.title.partition(": ") if scene.number == 0 else (scene.title, "", "")
+    yield element("h1", text_of(title))
+    if subtitle:
+        yield element("p", text_of(subtitle[:1].upper() + subtitle[1:]), class_="lead")
     if scene.question:
         answer = element("p", linked(scene.answer), class_="answer") if scene.answer else ""
         yield element("div", element("p", text_of(scene.question), class_="asked"), answer, class_="predicted")
@@ -94,7 +101,7 @@ def _story(scene: Scene, say: Say) -> Iterator[str]:
 
 def _halt(halt: Halt) -> str:
     sign = {"entry": "→", "return": "←", "fault": "✗"}.get(halt.event, "·")
-    return element("p", element("b", text_of(sign + " ")), linked(halt.text), class_=f"halt {halt.event}")
+    return element("p", element("b", text_of(sign + " ")), linked(halt.text, "(="), class_=f"halt {halt.event}")
 
 
 def _change(change: Change) -> str:

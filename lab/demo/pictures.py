@@ -9,6 +9,7 @@ from math import log2
 from lab.demo.layout import FrameMap, PoolPage, PoolPiece, SpaceRegion, SpaceRun
 from lab.demo.mdls import MdlPicture, PageEntry
 from lab.demo.scene import Walked
+from lab.demo.words import name_in
 from lab.kernel.frames import FrameRun
 from lab.render.markup import Attribute, element, text_of
 from lab.texts import Text
@@ -18,13 +19,16 @@ from lab.x86.address import PhysicalAddress, VirtualAddress
 __all__ = ["space_svg", "frames_svg", "pool_svg", "mdl_svg"]
 
 WIDTH = 1600
+"""Of the picture that is as wide as the page."""
+PANEL = 1200
+"""Of those in panels: narrower, so that their text is larger."""
 PAGE = 4096
 LETTER = 8.5
 """Width of a letter of small monospaced text."""
 
 
-def _svg(parts: Iterable[str], height: float, kind: str, label: str) -> str:
-    more: dict[str, Attribute] = {"class_": kind, "viewBox": f"0 0 {WIDTH} {height:g}", "role": "group"}
+def _svg(parts: Iterable[str], size: tuple[float, float], kind: str, label: str) -> str:
+    more: dict[str, Attribute] = {"class_": kind, "viewBox": f"0 0 {size[0]:g} {size[1]:g}", "role": "group"}
     return element("svg", *parts, aria_label=label, xmlns="http://www.w3.org/2000/svg", **more)
 
 
@@ -39,7 +43,7 @@ def _amount(size: int) -> str:
 # -------------------------------------------------------------------------------------------------- address space ----
 
 BAR_TOP, BAR = 46, 30
-NARROW, USUAL = 72, 118
+NARROW, USUAL = 96, 118
 
 
 def space_svg(regions: Sequence[SpaceRegion], walks: Sequence[Walked], language: str) -> str:
@@ -48,7 +52,7 @@ def space_svg(regions: Sequence[SpaceRegion], walks: Sequence[Walked], language:
     if not shown:
         return ""
     weights = [log2(1 + each.mapped / PAGE) for each in shown]
-    least = [NARROW if each.is_hole else max(USUAL, 24 + 7.4 * len(each.name)) for each in shown]
+    least = [NARROW if each.is_hole else max(USUAL, 16 + 9.8 * len(each.name)) for each in shown]
     gap = 4
     room = max(0.0, WIDTH - sum(least) - gap * (len(shown) - 1))
     squeeze = min(1.0, (WIDTH - gap * (len(shown) - 1)) / sum(least))
@@ -58,7 +62,7 @@ def space_svg(regions: Sequence[SpaceRegion], walks: Sequence[Walked], language:
         parts.append(_region(region, x, wide, language))
         parts += _pins(region, walks, x, wide)
         x += wide + gap
-    return _svg(parts, BAR_TOP + BAR + 38, "space", Text("address space").in_language(language))
+    return _svg(parts, (WIDTH, BAR_TOP + BAR + 38), "space", Text("address space").in_language(language))
 
 
 def _region(region: SpaceRegion, x: float, width: float, language: str) -> str:
@@ -71,7 +75,7 @@ def _region(region: SpaceRegion, x: float, width: float, language: str) -> str:
     return element(
         "g",
         element("title", text_of(f"{region.name} {region.start}…{region.end - 1}")),
-        _text(x + 2, 16, Text(region.name).in_language(language) if region.name else "", "name"),
+        _text(x + 2, 16, name_in(region.name, language), "name"),
         element("rect", x=x, y=BAR_TOP, width=width, height=BAR, rx=4, class_="box"),
         *(element("rect", x=start, y=BAR_TOP + 5, width=wide, height=BAR - 10, class_=f"run {rights}")
           for start, wide, rights in _bars(region, x, width)),
@@ -120,12 +124,11 @@ def _pins(region: SpaceRegion, walks: Sequence[Walked], x: float, width: float) 
                 place = start + wide * min(1.0, share)
         kind = "pin" if walked.diagram.physical is not None else "pin bad"
         middle = min(max(place, x + 8), x + width - 8)
-        label = walked.label or "◆"
         anchor = "end" if middle - x > width / 2 else ""
         yield element(
             "g",
             element("path", d=f"M{middle:g} {BAR_TOP + 2:g}l-7 -12h14z"),
-            _text(middle + (-11 if anchor else 11), BAR_TOP - 4, label, f"small {anchor}".strip()),
+            _text(middle + (-11 if anchor else 11), BAR_TOP - 4, walked.label, f"small {anchor}".strip()),
             class_=kind,
             data_address=str(address),
         )
@@ -135,7 +138,7 @@ def _pins(region: SpaceRegion, walks: Sequence[Walked], x: float, width: float) 
 
 ROW_FRAMES = 256
 LEFT = 128
-CELL = (WIDTH - LEFT) / ROW_FRAMES
+CELL = (PANEL - LEFT) / ROW_FRAMES
 ROW_HEIGHT = 17
 
 
@@ -148,8 +151,8 @@ def frames_svg(frames: FrameMap, walks: Sequence[Walked], language: str) -> str:
         parts.append(_text(0, top + 13, PhysicalAddress.from_frame(first), "physical mono start"))
         if not runs:
             free = Text("{size} free", {"size": _amount((last - first) * PAGE)}).in_language(language)
-            parts.append(element("rect", x=LEFT, y=top, width=WIDTH - LEFT, height=ROW_HEIGHT, class_="free"))
-            parts.append(_text(LEFT + (WIDTH - LEFT) / 2, top + 13, free, "small middle muted"))
+            parts.append(element("rect", x=LEFT, y=top, width=PANEL - LEFT, height=ROW_HEIGHT, class_="free"))
+            parts.append(_text(LEFT + (PANEL - LEFT) / 2, top + 13, free, "small middle muted"))
             continue
         parts.append(element("rect", x=LEFT, y=top, width=(last - first) * CELL, height=ROW_HEIGHT, class_="free"))
         parts += [_cells(run, first, top, dict(frames.names)) for run in runs]
@@ -158,7 +161,7 @@ def frames_svg(frames: FrameMap, walks: Sequence[Walked], language: str) -> str:
         rings += _ring(walked, rows, tops)
     legend_top = (tops[-1] if tops else 0) + ROW_HEIGHT + 26
     parts += [*dict.fromkeys(rings), *_legend(frames, legend_top, language)]
-    return _svg(parts, legend_top + 14, "frames", Text("physical memory").in_language(language))
+    return _svg(parts, (PANEL, legend_top + 14), "frames", Text("physical memory").in_language(language))
 
 
 def _rows(runs: Sequence[FrameRun]) -> Iterator[tuple[int, int, list[FrameRun]]]:
@@ -208,7 +211,7 @@ def _ring(walked: Walked, rows: Sequence[tuple[int, int, list[FrameRun]]], tops:
         if first <= physical.frame < end:
             x = LEFT + (physical.frame - first) * CELL if end - first <= ROW_FRAMES else LEFT
             yield element("rect", x=x - 3, y=top - 3, width=CELL + 5, height=ROW_HEIGHT + 6, rx=3, class_="ring")
-            side = x > WIDTH - 160
+            side = x > PANEL - 160
             kind = "physical mono small end" if side else "physical mono small"
             yield _text(x - 8 if side else x + CELL + 8, top + 13, f"{physical.frame:#x}", f"{kind} tag")
 
@@ -219,7 +222,7 @@ def _legend(frames: FrameMap, top: float, language: str) -> Iterator[str]:
     for run in frames.runs:
         counts[run.use] = counts.get(run.use, 0) + run.count
     for use, name in frames.names:
-        label = f"{Text(name).in_language(language)} {counts[use]}"
+        label = f"{name_in(name, language)} {counts[use]}"
         yield element("rect", x=x, y=top - 12, width=14, height=14, rx=2, class_=f"use {_use_class(use)}")
         yield _text(x + 20, top, label, "small")
         x += 44 + 7.6 * len(label)
@@ -227,7 +230,7 @@ def _legend(frames: FrameMap, top: float, language: str) -> Iterator[str]:
 
 # ----------------------------------------------------------------------------------------------------------- pool ----
 
-POOL_LEFT, POOL_ROW, MANY_PAGES = 316, 44, 12
+POOL_LEFT, POOL_ROW, MANY_PAGES = 236, 46, 12
 
 
 def pool_svg(pages: Sequence[PoolPage], language: str) -> str:
@@ -238,8 +241,8 @@ def pool_svg(pages: Sequence[PoolPage], language: str) -> str:
         top = number * POOL_ROW
         parts.append(_text(0, top + 17, page.address, "virtual mono", data_address=str(page.address)))
         parts.append(_text(0, top + 34, page.kind, "small muted"))
-        scale = (WIDTH - POOL_LEFT) / page.size
-        parts.append(element("rect", x=POOL_LEFT, y=top, width=WIDTH - POOL_LEFT, height=36, rx=4, class_="page"))
+        scale = (PANEL - POOL_LEFT) / page.size
+        parts.append(element("rect", x=POOL_LEFT, y=top, width=PANEL - POOL_LEFT, height=36, rx=4, class_="page"))
         parts += [_piece(page, piece, top, scale, language) for piece in page.pieces]
         if page.size > PAGE:
             parts.append(_text(POOL_LEFT - 10, top + 24, f"{page.size // PAGE} pages", "small muted end"))
@@ -247,7 +250,7 @@ def pool_svg(pages: Sequence[PoolPage], language: str) -> str:
     if len(pages) > len(shown):
         parts.append(_text(POOL_LEFT, height + 16, f"+ {len(pages) - len(shown)}", "muted"))
         height += 24
-    return _svg(parts, height, "pool", Text("pool pages").in_language(language))
+    return _svg(parts, (PANEL, height), "pool", Text("pool pages").in_language(language))
 
 
 def _piece(page: PoolPage, piece: PoolPiece, top: float, scale: float, language: str) -> str:
@@ -273,8 +276,8 @@ def _piece(page: PoolPage, piece: PoolPiece, top: float, scale: float, language:
 # ------------------------------------------------------------------------------------------------------------ MDL ----
 
 MDL_ROW, MDL_HEAD = 44, 60
-CENTRE, CENTRE_WIDTH = WIDTH / 2, 190
-SIDE = 560
+CENTRE, CENTRE_WIDTH = PANEL / 2, 170
+SIDE = 430
 
 
 def mdl_svg(mdls: Sequence[MdlPicture], language: str) -> str:
@@ -284,13 +287,13 @@ def mdl_svg(mdls: Sequence[MdlPicture], language: str) -> str:
         drawn, height = _mdl(mdl, top, language)
         parts.append(drawn)
         top += height + 18
-    return _svg(parts, max(top - 18, 1), "mdl", "MDL")
+    return _svg(parts, (PANEL, max(top - 18, 1)), "mdl", "MDL")
 
 
 def _mdl(mdl: MdlPicture, top: float, language: str) -> tuple[str, float]:
     heads = [
         _head(0, top, "buffer", mdl.buffer, language),
-        _head(WIDTH - SIDE, top, "system mapping", None if mdl.mapped_at == mdl.buffer else mdl.mapped_at, language),
+        _head(PANEL - SIDE, top, "system mapping", None if mdl.mapped_at == mdl.buffer else mdl.mapped_at, language),
         _text(CENTRE, top + 18, f"MDL {mdl.number}", "level middle"),
         _text(CENTRE, top + 38, mdl.address, "virtual mono middle small", data_address=str(mdl.address)),
     ]
@@ -306,7 +309,7 @@ def _mdl(mdl: MdlPicture, top: float, language: str) -> tuple[str, float]:
         if page.buffer:
             rows.append(_side(page.buffer, page.frame, 0, y))
         if page.mapping:
-            rows.append(_side(page.mapping, page.frame, WIDTH - SIDE, y))
+            rows.append(_side(page.mapping, page.frame, PANEL - SIDE, y))
     height = MDL_HEAD + len(mdl.pages) * MDL_ROW
     if mdl.page_count > len(mdl.pages):
         rows.append(_text(CENTRE, top + height + 14, f"+ {mdl.page_count - len(mdl.pages)}", "middle muted"))
@@ -315,7 +318,7 @@ def _mdl(mdl: MdlPicture, top: float, language: str) -> tuple[str, float]:
 
 
 def _head(x: float, top: float, name: str, start: VirtualAddress | None, language: str) -> str:
-    label = _text(x, top + 18, Text(name).in_language(language), "level")
+    label = _text(x, top + 18, name_in(name, language), "level")
     if start is None:
         return label + _text(x, top + 38, Text("none").in_language(language), "small muted")
     return label + _text(x, top + 38, start, "virtual mono small", data_address=str(start))
@@ -332,7 +335,7 @@ def _side(entry: PageEntry, frame: int | None, x: float, y: float) -> str:
     return element(
         "g",
         element("path", d=f"M{start} {y + 18}C{middle} {y + 18} {middle} {y + 18} {end} {y + 18}", class_="link"),
-        element("rect", x=x, y=y, width=SIDE, height=36, rx=4, class_="pte"),
+        element("rect", x=x + 1, y=y, width=SIDE - 2, height=36, rx=4, class_="pte"),
         _text(x + 10, y + 24, entry.page, "virtual mono small", data_address=str(entry.page)),
         element("text", place, value, x=x + SIDE - 10, y=y + 24, class_="mono small end"),
         class_="feeds" if same else "feeds-not",

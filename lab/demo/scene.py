@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from lab.demo.layout import FrameMap, PoolPage, SpaceRegion, frame_map, pool_pages, space_regions
@@ -164,17 +163,18 @@ def scene(timeline: Timeline, number: int, language: str = ENGLISH) -> Scene:
 
 
 def _walks(timeline: Timeline, number: int, snapshot: Snapshot) -> Iterator[Walked]:
-    """The walks of the addresses in focus, by the names that the lecture's reports have had for them so far.
+    """The walks of the addresses in focus, by the names that the lecture's reports have for them.
 
     A step without any keeps those of the step before; before the first, it is the next instruction's.
     """
     names: dict[VirtualAddress, str] = {}
     focus: tuple[VirtualAddress, ...] = ()
-    for moment in islice(timeline, number + 1):
+    for moment in timeline:
         for name, report in moment.step.reports.items():
             if report.schema == "lab.walk/1":
-                names[VirtualAddress.parse(str(report.data["address"]))] = name
-        focus = moment.step.focus or focus
+                names.setdefault(VirtualAddress.parse(str(report.data["address"])), name)
+        if moment.number <= number:
+            focus = moment.step.focus or focus
     if not focus:
         focus = (VirtualAddress(snapshot.registers.rip),)
         names.setdefault(focus[0], "rip")

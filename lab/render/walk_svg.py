@@ -19,10 +19,10 @@ from lab.x86.levels import size_text
 __all__ = ["walk_svg"]
 
 MARGIN = 12
-CR3_WIDTH = 112
-TABLE_WIDTH = 252
-FRAME_WIDTH = 240
-GAP = 34
+CR3_WIDTH = 104
+TABLE_WIDTH = 228
+FRAME_WIDTH = 222
+GAP = 24
 
 TITLE = 40
 """Height of the line that says the address."""
@@ -245,20 +245,22 @@ def _ruler(column: Column, hop: Hop, top: float) -> str:
 
 def _entry(column: Column, hop: Hop, top: float) -> str:
     digits = f"{hop.entry:016x}"
-    x = column.x + 28
+    x = column.x + 25
     value = element(
         "text",
         *_value(digits, hop),
-        x=x + 10,
+        x=x + 9,
         y=top + 49,
         class_="value mono",
     )
     flags = " ".join(hop.flags) if hop.flags else "not present"
+    room = column.width - 32 - 74
+    squeezed = {"textLength": f"{room:g}", "lengthAdjust": "spacingAndGlyphs"} if 9 * len(flags) > room else {}
     return element(
         "g",
-        element("rect", x=x, y=top, width=column.width - 36, height=ENTRY, rx=6),
-        element("text", text_of(f"[{hop.index:03x}]"), x=x + 10, y=top + 24, class_="index mono"),
-        element("text", text_of(flags), x=column.end - 18, y=top + 24, class_="flags mono end"),
+        element("rect", x=x, y=top, width=column.width - 32, height=ENTRY, rx=6),
+        element("text", text_of(f"[{hop.index:03x}]"), x=x + 9, y=top + 24, class_="index mono"),
+        element("text", text_of(flags), x=column.end - 16, y=top + 24, class_="flags mono end", **squeezed),
         value,
         class_="entry",
         tabindex="0",

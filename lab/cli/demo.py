@@ -1,0 +1,143 @@
+"""`lab demo`: a lecture before an audience, on a live machine, in the terminal or as a page; or as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from lab.cli.common import write_file
+from lab.errors import HostError, LabError, UsageError
+
+if TYPE_CHECKING:
+    from lab.demo.player import Player
+    from lab.timeline import Timeline
+
+__all__ = ["command"]
+
+LOOPBACK = "127.0.0.1"
+
+
+@click.command()
+@click.argument("name", default="mdl-remap")
+@click.option("--list", "wants_list", is_flag=True, help="List the lectures.")
+@click.option("--web", is_flag=True, help="Show it as a page in a browser of this computer.")
+@click.option("--host", default=LOOPBACK, show_default=True, help="With --web: another address to listen on.")
+@click.option("--port", default=0, show_default=True, help="With --web: the port; 0 takes a free one.")
+@click.option("--export", metavar="FILE", help="Write that page as one file that works without the lab.")
+@click.option("--cast", metavar="FILE", help="Write the text of the lecture as an asciinema recording.")
+@click.option("--lang", default="en", show_default=True, help="Language of the texts: en or tr.")
+@click.option("--recorded", is_flag=True, help="Play the recording that comes with the lab; boot no machine.")
+def command(
+    *,
+    name: str,
+    wants_list: bool,
+    web: bool,
+    host: str,
+    port: int,
+    export: str | None,
+    cast: str | None,
+    lang: str,
+    recorded: bool,
+) -> None:
+    """Give the lecture NAME: step forwards and backwards, answer questions on the live machine."""
+    from lab.texts import language_name
+
+    language_name(lang)  # refuses a language there are no texts in
+    if wants_list:
+        _list(lang)
+        return
+    if export or cast:
+        _write(name, lang, export, cast)
+        return
+    show = FACES["web" if web else DEFAULT_FACE]
+    with _player(name, recorded) as player:
+        show(player, lang, (host, port))
+
+
+def _list(language: str) -> None:
+    from lab.scenarios import all_scenarios
+
+    for name, scenario in all_scenarios().items():
+        click.echo(f"{name:<24}{scenario.title.in_language(language)}")
+
+
+def _write(name: str, language: str, export: str | None, cast: str | None) -> None:
+    """Write the files that were asked for."""
+    timeline = _timeline(name)
+    if export:
+        from lab.demo.export import export_html
+
+        write_file(export, export_html(timeline, language))
+    if cast:
+        from lab.demo.cast import cast as cast_text
+
+        write_file(cast, cast_text(timeline, language))
+
+
+def _timeline(name: str) -> Timeline:
+    """The lecture from beginning to end: its recording if there is one, else played now."""
+    from lab.timeline.recording import read, shipped
+
+    if shipped(name).exists():
+        return read(shipped(name))
+    with _live(name) as player:
+        player.go(1 << 30)
+        return player.timeline
+
+
+def _player(name: str, recorded: bool) -> Player:
+    """A player on a live machine with the recording behind it, or on the recording where no machine can be had."""
+    from lab.demo.player import Player
+    from lab.timeline.recording import read, shipped
+
+    if recorded:
+        return Player(read(shipped(name)))
+    try:
+        return _live(name)
+    except HostError as error:
+        if not shipped(name).exists():
+            raise
+        click.echo(f"lab: {error}; this is the recording", err=True)
+        return Player(read(shipped(name)))
+
+
+def _live(name: str) -> Player:
+    from lab.demo.player import Player
+    from lab.machine import Machine
+    from lab.scenarios import all_scenarios
+    from lab.timeline.recorder import Recorder
+    from lab.timeline.recording import read, shipped
+
+    scenario = all_scenarios().get(name)
+    if scenario is None:
+        raise UsageError(f"there is no lecture {name!r}; `lab demo --list` lists them")
+    machine = Machine(gdb=True)
+    machine.start()
+    recording: Callable[[], Timeline] | None = (lambda: read(shipped(name))) if shipped(name).exists() else None
+    try:
+        return Player(live=Recorder(scenario, machine), recording=recording)
+    except LabError:
+        machine.close()
+        raise
+
+
+def _show_page(player: Player, language: str, address: tuple[str, int]) -> None:
+    from lab.demo.web import WebFace, listen, serve
+
+    if address[0] in ("", "0.0.0.0", "::"):  # noqa: S104 - refused
+        raise UsageError("--host takes one address of this computer: the page answers to no other name")
+    with listen(address) as listener:
+        host, port = listener.getsockname()[:2]
+        face = WebFace(player, (host, port), language)
+        if host != LOOPBACK:
+            click.echo(f"lab: whoever can reach {host} and knows this URL can give commands to the guest", err=True)
+        click.echo(face.url)
+        serve(face, listener)
+
+
+FACES: Mapping[str, Callable[[Player, str, tuple[str, int]], None]] = {"web": _show_page}
+"""What shows a player, in a language; a page also takes the host and port to listen on."""
+
+DEFAULT_FACE = "web"

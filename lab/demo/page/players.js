@@ -1,0 +1,143 @@
+// Two players with one face: `act`, `moment`, `ask`, and `onstate`, which is called with every new state.
+import { moved } from "./steps.js";
+
+/** The lecture in this file: all moments and answers are here; windows of one file keep each other in step. */
+export class FilePlayer {
+  constructor(bundle, name) {
+    this.bundle = bundle;
+    this.onstate = () => {};
+    this.channel = new BroadcastChannel(`lab ${name}`);
+    this.channel.onmessage = ({ data }) => this.#heard(data);
+    this.state = {
+      position: 0, last: bundle.moments.length - 1, over: true, asked: false, answered: [], blank: false,
+      live: false, version: 0, started: Date.now(), notice: "",
+    };
+  }
+
+  async start() {
+    this.onstate(this.state);
+    this.channel.postMessage({ hello: true });
+  }
+
+  async act(action) {
+    this.state = moved(this.state, action, (number) => this.bundle.moments[number].question);
+    this.onstate(this.state);
+    this.channel.postMessage({ state: this.state });
+  }
+
+  async moment(number) {
+    const { slots, ...rest } = this.bundle.moments[number];
+    const found = Object.entries(slots).map(([name, index]) => [name, this.bundle.strings[index]]);
+    return { ...rest, slots: Object.fromEntries(found) };
+  }
+
+  /** The answer to a line as HTML; null when this file does not have it. */
+  async ask(line) {
+    const index = this.bundle.moments[this.state.position].answers[line];
+    return index === undefined ? null : this.bundle.strings[index];
+  }
+
+  #heard(message) {
+    if (message.hello) {
+      this.channel.postMessage({ state: this.state });
+    } else {
+      this.state = message.state;
+      this.onstate(this.state);
+    }
+  }
+}
+
+/** The lecture of the lab that serves this page; when that goes away, of what has been seen of it. */
+export class LabPlayer {
+  constructor(labels) {
+    this.labels = labels;
+    this.onstate = () => {};
+    this.moments = new Map();
+    this.seen = [];
+    this.gone = false;
+  }
+
+  async start() {
+    this.state = await this.#get("state");
+    this.onstate(this.state);
+    const events = new EventSource("events");
+    events.onmessage = ({ data }) => this.#take(JSON.parse(data));
+    this.#fetchAhead();
+  }
+
+  async act(action) {
+    if (!this.gone) {
+      try {
+        this.#take(await this.#post("do", action));
+        return;
+      } catch {
+        this.#lose();
+      }
+    }
+    const next = moved(this.state, action, (number) => this.seen[number]?.question);
+    this.#take(this.seen[next.position] ? next : { ...this.state, notice: this.labels.no_such_step });
+  }
+
+  async moment(number) {
+    const version = number === this.state.last ? this.state.version : 0;
+    const found = this.moments.get(number);
+    if (found && (this.gone || found.version >= version)) return found.coming;
+    const coming = this.#get(`moments/${number}`);
+    this.moments.set(number, { coming, version });
+    coming.then(
+      (moment) => { this.seen[number] = moment; },
+      () => this.moments.delete(number),
+    );
+    return coming;
+  }
+
+  async ask(line) {
+    if (this.gone) return null;
+    try {
+      return (await this.#post("ask", { line })).html;
+    } catch {
+      this.#lose();
+      return null;
+    }
+  }
+
+  #take(state) {
+    this.state = { ...this.state, notice: "", ...state };
+    this.onstate(this.state);
+  }
+
+  #lose() {
+    this.gone = true;
+    this.#take({ live: false, answered: [], notice: this.labels.gone });
+  }
+
+  /** Bring all moments here while nobody waits, so that the lecture goes on whatever happens to the lab. */
+  async #fetchAhead() {
+    try {
+      for (let number = 0; number <= this.state.last; number += 1) await this.moment(number);
+    } catch {
+      // the next key will find out
+    }
+  }
+
+  async #get(path) {
+    return this.#answer(await fetch(path));
+  }
+
+  async #post(path, body) {
+    const headers = { "Content-Type": "application/json" };
+    return this.#answer(await fetch(path, { method: "POST", headers, body: JSON.stringify(body) }));
+  }
+
+  async #answer(response) {
+    if (!response.ok) throw new Error(`${response.url}: ${response.status}`);
+    return response.json();
+  }
+}
+
+/** What an export carries: JSON, compressed, as letters. */
+export async function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(plain).json();
+}

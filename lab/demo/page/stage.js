@@ -1,0 +1,102 @@
+// Puts a moment on the page. All drawing was done by the lab; here pieces of HTML go to their slots.
+import { all, find } from "./dom.js";
+
+
+export class Stage {
+  constructor(labels, go) {
+    this.labels = labels;
+    this.go = go;
+    this.slots = {};
+    for (const tab of all("[role=tab]")) tab.addEventListener("click", () => this.open(tab.dataset.panel));
+    find("[role=tablist]").addEventListener("keydown", (event) => this.#tabKey(event));
+  }
+
+  show(state, moment, next) {
+    for (const [name, html] of Object.entries(moment.slots)) this.#fill(name, html);
+    document.title = `${moment.number} · ${moment.title}`;
+    for (const tab of all("[role=tab]")) tab.disabled = !moment.slots[tab.dataset.panel];
+    if (this.number !== moment.number) this.open(moment.panel);
+    this.number = moment.number;
+    this.#progress(state);
+    this.#question(state.asked ? next?.question : "");
+    find("#blank").hidden = !state.blank;
+  }
+
+  open(panel) {
+    for (const tab of all("[role=tab]")) {
+      const isOpen = tab.dataset.panel === panel;
+      tab.setAttribute("aria-selected", isOpen);
+      tab.tabIndex = isOpen ? 0 : -1;
+      find(`#${tab.getAttribute("aria-controls")}`).hidden = !isOpen;
+    }
+    this.panel = panel;
+    find(`#panel-${panel} .current`)?.scrollIntoView({ block: "center" });
+  }
+
+  /** The next panel that has something to show. */
+  turn(step = 1) {
+    const names = all("[role=tab]:not(:disabled)").map((tab) => tab.dataset.panel);
+    if (names.length) this.open(names[(names.indexOf(this.panel) + step + names.length) % names.length]);
+  }
+
+  #fill(name, html) {
+    if (this.slots[name] === html) return;
+    this.slots[name] = html;
+    for (const place of all(`[data-slot="${name}"]`)) place.innerHTML = html;
+    if (name === "walk") hop(find("#walk"));
+    if (name === "story") find("#story").scrollTop = 0;
+  }
+
+  #progress(state) {
+    const bar = find("#progress");
+    while (bar.children.length <= state.last) {
+      const button = document.createElement("button");
+      const number = bar.children.length;
+      button.setAttribute("aria-label", `${this.labels.step} ${number}`);
+      button.addEventListener("click", () => this.go(number));
+      bar.append(button);
+    }
+    [...bar.children].forEach((button, number) => {
+      button.classList.toggle("seen", number < state.position);
+      button.toggleAttribute("aria-current", number === state.position);
+      button.hidden = number > state.last;
+      button.tabIndex = number === state.position ? 0 : -1;
+    });
+    const total = document.createElement("small");
+    total.textContent = ` / ${state.last}${state.over ? "" : "…"}`;
+    find("#count").replaceChildren(String(state.position), total);
+    const source = find("#source-of-truth");
+    const word = state.live ? "live" : document.documentElement.dataset.export ? "export" : "recorded";
+    source.textContent = `${state.live ? "●" : "○"} ${this.labels[word]}`;
+    source.classList.toggle("live", state.live);
+  }
+
+  #question(text) {
+    find("#asked").textContent = text ?? "";
+    find("#question").hidden = !text;
+  }
+
+  #tabKey(event) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.turn(step);
+    find("[role=tab][aria-selected=true]").focus();
+  }
+}
+
+/** Let the hops of a walk appear one after the other; without motion they are simply there. */
+export function hop(place) {
+  for (const row of place.querySelectorAll(".row, .walk > .frame, .walk > .fault")) {
+    let number = 0;
+    for (const part of row.querySelectorAll(".arrow, .table")) {
+      number = part.dataset.hop === undefined ? number : Number(part.dataset.hop);
+      const delay = `${0.18 * number + (part.classList.contains("table") ? 0.12 : 0)}s`;
+      for (const moving of [part, ...part.children]) moving.style.animationDelay = delay;
+    }
+  }
+  place.classList.remove("hopping");
+  void place.getBoundingClientRect();
+  place.classList.add("hopping");
+}

@@ -1,0 +1,271 @@
+"""The web face: the lecture page, served to this computer only.
+
+Everything is below a path that nobody can guess (`/TOKEN/`), and answers only to a browser that was sent to this very
+host and port: a page of another origin, or a name that somebody lets point at 127.0.0.1, gets 403. All windows of a
+lecture listen to one stream of events, so they show the same moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+
+from lab.demo.export import moment_data
+from lab.demo.page import SCRIPTS, page_css, page_html, script
+from lab.demo.player import Player
+from lab.errors import HostError
+from lab.render.html import report_html
+from lab.texts import ENGLISH
+from lab.views.report import Json
+
+__all__ = ["WebFace", "serve", "listen"]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+HEAD = '<link rel="stylesheet" href="page.css">\n<script type="module" src="page.js"></script>'
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+LARGEST_BODY = 1 << 16
+"""Bytes of a request; what a lecturer types is much shorter."""
+
+BEAT = 15.0
+"""Seconds after which a silent stream says that it lives, so that a closed window is found out."""
+
+
+class WebFace:
+    """A player as a page: what it shows, and what the windows of the page ask of it.
+
+    `address` is host and port; `url` is for the one who gives the lecture, and for nobody else.
+    """
+
+    def __init__(self, player: Player, address: tuple[str, int], language: str = ENGLISH) -> None:
+        self.player = player
+        self.language = language
+        self.token = secrets.token_urlsafe(24)
+        self.origin = _origin(address)
+        self._blank = False
+        self._version = 0
+        self._started = time.time()
+        self._listeners: set[asyncio.Queue[str | None]] = set()
+        routes = [
+            Route("/", self._page),
+            Route("/page.css", self._style),
+            *(Route(f"/{name}", self._script) for name in SCRIPTS),
+            Route("/state", self._get_state),
+            Route("/moments/{number:int}", self._moment),
+            Route("/events", self._events),
+            Route("/do", self._do, methods=["POST"]),
+            Route("/ask", self._ask, methods=["POST"]),
+        ]
+        inner = Starlette(routes=[Mount(f"/{self.token}", routes=routes)], lifespan=self._lifespan)
+        self.app = _Guard(inner, self)
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"{self.origin}/{self.token}/"
+
+    def end_streams(self) -> None:
+        """Tell all windows that there will be no more events."""
+        for each in self._listeners:
+            each.put_nowait(None)
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002 - starlette's signature
+        yield
+        self.end_streams()
+
+    # ------------------------------------------------------------------------------------------------ answers ----
+
+    async def _page(self, request: Request) -> Response:  # noqa: ARG002 - the same for all requests
+        timeline = self.player.timeline
+        title = timeline.title.in_language(self.language)
+        return HTMLResponse(page_html(title, timeline.scenario, self.language, HEAD))
+
+    async def _style(self, request: Request) -> Response:  # noqa: ARG002
+        return Response(page_css(), media_type="text/css")
+
+    async def _script(self, request: Request) -> Response:
+        return Response(script(request.url.path.rpartition("/")[2]), media_type="text/javascript")
+
+    async def _get_state(self, request: Request) -> Response:  # noqa: ARG002
+        return JSONResponse(self._state())
+
+    async def _moment(self, request: Request) -> Response:
+        number, timeline = request.path_params["number"], self.player.timeline
+        if number >= len(timeline):
+            return PlainTextResponse(f"there is no moment {number}", status_code=404)
+        facts, slots = await run_in_threadpool(moment_data, timeline, number, self.language)
+        return JSONResponse({**facts, "slots": slots})
+
+    async def _do(self, request: Request) -> Response:
+        match await _body(request):
+            case {"do": "next"}:
+                await run_in_threadpool(self.player.next)
+            case {"do": "back"}:
+                self.player.back()
+            case {"do": "go", "number": int(number)}:
+                await run_in_threadpool(self.player.go, number)
+            case {"do": "blank"}:
+                self._blank = not self._blank
+            case _:
+                return PlainTextResponse("that cannot be done", status_code=400)
+        return JSONResponse(self._tell())
+
+    async def _ask(self, request: Request) -> Response:
+        match await _body(request):
+            case {"line": str(line)}:
+                moments = self.player.timeline
+                report = await run_in_threadpool(self.player.ask, line)
+                if self.player.is_at_guest or self.player.timeline is not moments:
+                    self._version += 1
+                    self._tell()
+                return JSONResponse({"html": report_html(report, clickable=True)})
+            case _:
+                return PlainTextResponse("there is no line", status_code=400)
+
+    # ----------------------------------------------------------------------------------------------- the state ----
+
+    def _state(self) -> dict[str, Json]:
+        player = self.player
+        return {
+            "position": player.position,
+            "last": len(player.timeline) - 1,
+            "over": not player.is_live or player.is_at_end,
+            "asked": bool(player.question),
+            "blank": self._blank,
+            "live": player.is_live,
+            "version": self._version,
+            "started": self._started * 1000,
+            "notice": player.take_notice().in_language(self.language),
+        }
+
+    def _tell(self) -> dict[str, Json]:
+        """Let all windows know how things stand."""
+        state = self._state()
+        for each in self._listeners:
+            each.put_nowait(json.dumps(state))
+        return state
+
+    async def _events(self, request: Request) -> Response:  # noqa: ARG002
+        return StreamingResponse(self._stream(), media_type="text/event-stream")
+
+    async def _stream(self) -> AsyncIterator[str]:
+        queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._listeners.add(queue)
+        try:
+            yield f"data: {json.dumps(self._state())}\n\n"
+            while True:
+                try:
+                    said = await asyncio.wait_for(queue.get(), BEAT)
+                except TimeoutError:
+                    yield ": \n\n"
+                    continue
+                if said is None:
+                    return
+                yield f"data: {said}\n\n"
+        finally:
+            self._listeners.discard(queue)
+
+
+async def _body(request: Request) -> object:
+    """The JSON that was sent; None when there is none to be had of it."""
+    data = b""
+    async for piece in request.stream():
+        data += piece
+        if len(data) > LARGEST_BODY:
+            return None
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+class _Guard:
+    """Lets through only what comes from the page itself; all else is 403, without saying why."""
+
+    def __init__(self, inner: Starlette, face: WebFace) -> None:
+        self._inner = inner
+        self._face = face
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not self._allows(scope):
+            await PlainTextResponse("403", status_code=403, headers=HEADERS)(scope, receive, send)
+            return
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                more = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *more]
+            await send(message)
+
+        await self._inner(scope, receive, send_with_headers)
+
+    def _allows(self, scope: Scope) -> bool:
+        """Whether token, Host and Origin are ours. A request that changes something has to say its origin."""
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        token = scope["path"].split("/")[1]
+        origin = headers.get(b"origin")
+        is_ours = origin == self._face.origin if origin or scope["method"] == "POST" else True
+        is_sent_here = headers.get(b"host") == self._face.origin.removeprefix("http://")
+        return secrets.compare_digest(token.encode(), self._face.token.encode()) and is_sent_here and is_ours
+
+
+def _origin(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(address: tuple[str, int]) -> socket.socket:
+    """A socket that listens; port 0 takes one that is free. HostError when the address cannot be had."""
+    host, port = address
+    try:
+        return socket.create_server(address, family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise HostError(f"cannot listen on {host} port {port}: {error.strerror}; try --port 0") from error
+
+
+def serve(face: WebFace, listener: socket.socket) -> None:
+    """Serve the page until Ctrl-C."""
+    config = uvicorn.Config(
+        face.app, log_level="error", lifespan="on", timeout_graceful_shutdown=1, server_header=False
+    )
+    _Server(config, face).run([listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of events before it waits for all answers to end."""
+
+    def __init__(self, config: uvicorn.Config, face: WebFace) -> None:
+        super().__init__(config)
+        self._face = face
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._face.end_streams()
+        await super().shutdown(sockets)

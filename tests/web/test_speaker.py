@@ -1,0 +1,59 @@
+"""The speaker's window: notes, clock and what comes next, in step with the hall's, live and from a file alike."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from lab.demo.export import export_html
+from lab.timeline import Timeline
+from tests.web.conftest import QUESTION, Open, Served, go_to, keep, press, shown
+
+
+@pytest.fixture(params=["served", "file"])
+def url(request: pytest.FixtureRequest, served: Served, lecture: Timeline, tmp_path: Path) -> str:
+    if request.param == "served":
+        return served.url
+    file = tmp_path / "lecture.html"
+    file.write_text(export_html(lecture))
+    return file.as_uri()
+
+
+def open_speaker(hall: Page) -> Page:
+    with hall.context.expect_page() as coming:
+        press(hall, "s")
+    speaker = coming.value
+    speaker.wait_for_selector("html[data-shown]")
+    return speaker
+
+
+def test_the_speaker_sees_notes_clock_and_the_next_step(open_page: Open, url: str) -> None:
+    hall = open_page(url)
+    go_to(hall, 2)
+    speaker = open_speaker(hall)
+    shown(speaker, 2)
+    expect(speaker.locator("#speaker-title")).to_have_text("Allocate an MDL that describes it")
+    expect(speaker.locator("#speaker .notes")).to_contain_text("Let them guess first.")
+    expect(speaker.locator("#speaker-next")).to_have_text("Fill in the frame numbers")
+    assert re.search(r"\d\d:\d\d", speaker.locator("#clock").inner_text())
+    expect(speaker.locator("#elapsed")).to_have_text(re.compile(r"0:0[2-9]"))
+    expect(speaker.locator("#stage")).to_be_hidden()
+    keep(speaker, "speaker")
+
+
+def test_both_windows_drive_the_lecture(open_page: Open, url: str) -> None:
+    hall = open_page(url)
+    speaker = open_speaker(hall)
+    press(speaker, "3", "Enter")
+    shown(hall, 3)
+    press(hall, "ArrowRight")
+    shown(speaker, "3?")
+    expect(speaker.locator("#speaker-question")).to_contain_text(QUESTION)
+    press(speaker, "ArrowRight")
+    shown(hall, 4)
+    press(speaker, "b")
+    expect(hall.locator("#blank")).to_be_visible()
+    expect(speaker.locator("#speaker-blank")).to_be_visible()
