@@ -18,7 +18,7 @@ __all__ = ["all_scenarios", "DEFAULT_SCENARIO"]
 DEFAULT_SCENARIO = "mdl-remap"
 """What `lab run` plays when it is not told."""
 
-_SUPPORT = {"books", "eyes", "registry", "stage", "step"}
+_SUPPORT = {"books", "eyes", "registry", "stage", "step", "trial"}
 
 
 @functools.cache

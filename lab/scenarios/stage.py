@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lab.errors import LabError, UsageError
 from lab.kernel.values import make_tag
 from lab.machine import Machine, PendingCall
 from lab.machine.calls import CallResult, find_target
-from lab.machine.gdb import Gdb
+from lab.machine.gdb import Breakpoint, Gdb
 from lab.machine.mailbox import Argument, Reply
 from lab.machine.trace import call_text, result_text
 from lab.scenarios.books import Books
@@ -24,8 +25,13 @@ from lab.views import find_view
 from lab.views.registry import Raw
 from lab.views.report import Report
 from lab.x86.address import PhysicalAddress, VirtualAddress
+from lab.x86.registers import CR3
 
-__all__ = ["Stage", "TracedCall", "Disagreement"]
+if TYPE_CHECKING:
+    from lab.machine.probe import ProbeResult
+    from lab.machine.space import Space
+
+__all__ = ["Stage", "TracedCall", "TracedProbe", "Disagreement"]
 
 EXCEPTION_HANDLER = "trap_exception"
 """The guest's function that every exception goes through, and no interrupt."""
@@ -54,6 +60,16 @@ class TracedCall:
         return int(self.result)
 
 
+@dataclass(frozen=True)
+class TracedProbe:
+    """A probe that the guest's CPU ran, and what that did to the page tables it ran with."""
+
+    result: ProbeResult
+    changes: tuple[EntryChange, ...]
+    source: Source | None = None
+    halts: tuple[Halt, ...] = ()
+
+
 class Stage:
     """A machine, and the means of a scenario to act on it and to show what happened.
 
@@ -66,7 +82,8 @@ class Stage:
         self.sources: dict[str, str] = {}
         self._steps = 0
         self._pending: PendingCall | None = None
-        self._watches_faults = False
+        self._fault_watch: Breakpoint | None = None
+        self._space: Space | None = None
         self._now: Snapshot | None = None
         self._last_tables: TableImage | None = None
 
@@ -80,13 +97,15 @@ class Stage:
         """
         gdb, kernel, source = self.gdb, self.machine.kernel, self._scenario_line()
         gdb.interrupt()
+        self._watch_faults(True)
         end = gdb.break_at(int(kernel.symbol(RETURN_SITE).address), temporary=True)
         self.run_on()
         tables = self._tables(self.snapshot())
         self._pending = pending = self.machine.post(function, *arguments)
         stop = gdb.wait_stopped()
         self.machine.check(f"during the call of {function}")
-        self._now = now = self.machine.snapshot()
+        self._now = self.machine.snapshot()
+        now = self.snapshot()
         changes = diff(tables, self._tables(now), now.state)
         target = find_target(kernel, function)
         text = call_text(kernel, target, pending.arguments)
@@ -112,13 +131,47 @@ class Stage:
         if pending is not None:
             pending.wait()
 
+    def probe(self, source: str, **options: Any) -> TracedProbe:
+        """Let the guest's CPU run some instructions, with the tables of the space that we are `inside`.
+
+        `options` are those of `machine.probe`, which says what is raised.
+        """
+        here = self._scenario_line()
+        self._watch_faults(False)
+        self.run_on()
+        self._now = None
+        before = self._tables(self.snapshot())
+        result = self.machine.probe(source, space=self._space, **options)
+        now = self.snapshot()
+        return TracedProbe(result, diff(before, self._tables(now), now.state), here)
+
     @property
     def gdb(self) -> Gdb:
-        """GDB, with a breakpoint where the guest handles exceptions."""
-        if not self._watches_faults:
-            self._watches_faults = True
-            self.machine.gdb.break_at(int(self.machine.kernel.symbol(EXCEPTION_HANDLER).address))
+        """GDB, connected when first needed."""
         return self.machine.gdb
+
+    def _watch_faults(self, wanted: bool) -> None:
+        """Have GDB stop the guest where it handles exceptions, or not."""
+        if wanted and self._fault_watch is None:
+            self._fault_watch = self.gdb.break_at(int(self.machine.kernel.symbol(EXCEPTION_HANDLER).address))
+        elif not wanted and self._fault_watch is not None:
+            self.gdb.delete(self._fault_watch)
+            self._fault_watch = None
+
+    @contextmanager
+    def inside(self, space: Space) -> Iterator[None]:
+        """Look at the machine with another root table in CR3: probes, views and recordings are then of that space."""
+        self._space, outer = space, self._space
+        try:
+            yield
+        finally:
+            self._space = outer
+
+    def as_seen(self, snapshot: Snapshot) -> Snapshot:
+        """The machine with the root table of the space that we are `inside`."""
+        if self._space is None:
+            return snapshot
+        return replace(snapshot, state=replace(snapshot.state, cr3=CR3(self._space.root)))
 
     def _tables(self, snapshot: Snapshot) -> TableImage:
         last, memory, state = self._last_tables, snapshot.memory, snapshot.state
@@ -164,7 +217,7 @@ class Stage:
         """The machine as it is now: memory is live, registers are those at the end of the last traced call."""
         if self._now is None:
             self._now = self.machine.snapshot()
-        return self._now
+        return self.as_seen(self._now)
 
     def agreements(self, *addresses: VirtualAddress) -> tuple[Agreement, ...]:
         """Ask our walk, QEMU and the guest what is behind addresses. Disagreement when they do not say the same."""
@@ -187,14 +240,14 @@ class Stage:
     def step(
         self,
         title: str | Text,
-        text: str = "",
+        text: str | Text = "",
         *,
-        call: TracedCall | None = None,
+        call: TracedCall | TracedProbe | None = None,
         agree: tuple[VirtualAddress, ...] = (),
         reports: Mapping[str, Report] | None = None,
-        notes: str = "",
-        ask: str = "",
-        answer: str = "",
+        notes: str | Text = "",
+        ask: str | Text = "",
+        answer: str | Text = "",
         focus: tuple[VirtualAddress, ...] = (),
         source: Source | None = None,
         **values: object,
@@ -206,11 +259,15 @@ class Stage:
         be given where they follow from the other arguments.
         """
 
-        def said(words: str) -> Text:
+        def said(words: str | Text) -> Text:
             return words if isinstance(words, Text) else Text(words, values)
 
         self._steps += 1
         shown = dict(reports or {})
+        if isinstance(call, TracedProbe):
+            from lab.machine.probe_report import probe_report
+
+            shown = {"probe": probe_report(self.machine, call.result), **shown}
         return Step(
             number=self._steps,
             title=said(title),

@@ -31,7 +31,7 @@ class Recorder:
         self.machine = machine
         self.stage = Stage(machine)
         self.is_over = False
-        self._watch = MomentWatch(machine)
+        self._watch = MomentWatch(machine, self.stage.as_seen)
         self._steps = scenario.play(self.stage, **dict(arguments or {}))
         self.timeline = Timeline(
             scenario.name,
@@ -87,17 +87,21 @@ class Recorder:
 
 
 class MomentWatch:
-    """Makes Moments of a live machine: what it is now, and what changed since the last one."""
+    """Makes Moments of a live machine: what it is now, and what changed since the last one.
 
-    def __init__(self, machine: Machine) -> None:
+    `as_seen` may see the machine otherwise than it is, such as in another address space.
+    """
+
+    def __init__(self, machine: Machine, as_seen: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot) -> None:
         self._machine = machine
+        self._as_seen = as_seen
         self._pages = PageWatch(machine.memory)
         self._printed = 0
 
     def moment(self, step: Step, now: Snapshot | None = None) -> Moment:
         """The machine as it is, with what is said of it; `now` has registers that are worth more than its own."""
         with self._machine.paused():
-            now = now or self._machine.snapshot()
+            now = now or self._as_seen(self._machine.snapshot())
             pages = self._pages.changed()
         printed = self._machine.log
         console, self._printed = printed[self._printed :].translate(HARMLESS), len(printed)
