@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,6 +15,8 @@ from lab.texts import Text
 from lab.timeline.timeline import Moment, Timeline
 
 if TYPE_CHECKING:
+    from lab.machine import MachineOptions
+    from lab.scenarios.registry import Scenario
     from lab.snapshot import Snapshot
     from lab.timeline.recorder import Recorder
     from lab.views.report import Report
@@ -24,6 +26,16 @@ __all__ = ["Player"]
 
 class Player:
     """Goes through a lecture: a Timeline, or one that a live machine is still making.
+
+    >>> from lab.timeline.recording import read, shipped
+    >>> player = Player(read(shipped("mdl-remap")))
+    >>> player.position, player.next(), player.position
+    (0, True, 1)
+    >>> player.go(8)
+    >>> print(player.moment.step.title)
+    Touch the old mapping
+    >>> player.ask("walk mdl:0").schema
+    'lab.walk/1'
 
     `position` is the moment that is shown. Where the next one has a question, `next` first only asks it: `question` is
     then not empty, and the next `next` reveals. A guest that dies is no end: with a `recording` of the same lecture,
@@ -49,6 +61,35 @@ class Player:
         self._asked: int | None = None
         self._answered: set[int] = set()
         self._notice = NO_TEXT
+
+    @classmethod
+    def open(
+        cls, scenario: Scenario, options: MachineOptions | None = None, arguments: Mapping[str, object] | None = None
+    ) -> Self:
+        """Boot a machine for a lecture; where that fails, or the machine dies later, its recording is played.
+
+        Raises what kept the machine from starting when there is no recording either. A lecture that was given
+        `arguments` takes another way than the recorded one, and is played live or not at all.
+        """
+        from lab.machine import Machine
+        from lab.timeline.recorder import Recorder
+        from lab.timeline.recording import read, shipped
+
+        def recording() -> Timeline:
+            return read(shipped(scenario.name))
+
+        chosen = {name: value for name, value in (arguments or {}).items() if value is not None}
+        machine = Machine(options, gdb=True)
+        try:
+            live = Recorder(scenario, machine.start(), chosen)
+        except LabError as error:
+            machine.close()
+            if chosen or not shipped(scenario.name).exists():
+                raise
+            player = cls(recording())
+            player._notice = _took_over(error)
+            return player
+        return cls(live=live, recording=None if chosen else recording)
 
     # ------------------------------------------------------------------------------------------------ where we are ----
 
@@ -147,8 +188,7 @@ class Player:
 
     def _take_over(self, wanted: int, error: Exception) -> None:
         """Go on with the recording, if that has the wanted moment; else this is how the lecture ends."""
-        why = str(error).partition("\n")[0]
-        recording = None
+        recording, why = None, str(error).partition("\n")[0]
         if self._recording is not None:
             try:
                 recording = self._recording()
@@ -157,7 +197,7 @@ class Player:
         if recording is not None and wanted < len(recording):
             self._close_live()
             self._timeline = recording
-            self._notice = Text("The machine has gone; the recording goes on. ({why})", {"why": why})
+            self._notice = _took_over(error)
         elif recording is None or recording.outcome == "ok":
             self._notice = Text("The machine has gone: {why}", {"why": why})
 
@@ -205,3 +245,7 @@ class Player:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _took_over(error: Exception) -> Text:
+    return Text("The machine has gone; the recording goes on. ({why})", {"why": str(error).partition("\n")[0]})

@@ -44,6 +44,16 @@ class Moment:
 class Timeline:
     """The moments of one playing of a scenario, from 0 (before the first step) on.
 
+    >>> from lab.timeline.recording import read, shipped
+    >>> timeline = read(shipped("mdl-remap"))
+    >>> print(timeline[4].step.title)
+    Map the MDL: a second address for the same frame
+    >>> snapshot = timeline.snapshot(4)
+    >>> print(snapshot.walk(snapshot.resolve("mdl:0")).mapped.supervisor)
+    rw-
+    >>> [(str(each.level), each.kind) for each in timeline.changes(4) if not each.only_noted]
+    [('PT', 'created')]
+
     `sources` are the files that the moments point into, with their text. `outcome` is how the scenario ended: "ok",
     "bugcheck", "timeout" or "failed"; `message` then says why.
     """

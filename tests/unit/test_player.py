@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from lab.demo import Player
-from lab.errors import LabError
+from lab.errors import ImageMissing, LabError
+from lab.machine import MachineOptions
+from lab.scenarios import all_scenarios
+from lab.timeline import recording
 from tests.unit.made_up import DyingRecorder, made_up_timeline
 
 
@@ -98,13 +104,13 @@ def test_a_live_lecture_is_played_as_it_is_wanted() -> None:
 
 
 def test_the_recording_goes_on_where_the_guest_died_and_says_so_once() -> None:
-    live, recording = DyingRecorder(made_up_timeline(), lives=2), made_up_timeline()
-    player = Player(live=live, recording=lambda: recording)  # type: ignore[arg-type]
+    live, recorded = DyingRecorder(made_up_timeline(), lives=2), made_up_timeline()
+    player = Player(live=live, recording=lambda: recorded)  # type: ignore[arg-type]
     player.go(2)
 
     assert player.next()
 
-    assert player.timeline is recording
+    assert player.timeline is recorded
     assert (player.position, player.is_live, live.closed) == (3, False, True)
     assert player.take_notice() == "The machine has gone; the recording goes on. (QEMU was killed)"
     assert player.take_notice() == ""
@@ -123,3 +129,21 @@ def test_without_a_recording_what_was_played_stays() -> None:
     assert player.position == 2
     assert player.take_notice() == "The machine has gone: QEMU was killed; there is no recording"
     assert player.back()
+
+
+def test_where_no_machine_starts_the_recording_is_played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lecture = replace(all_scenarios()["mdl-remap"], name="made-up")
+    monkeypatch.setattr(recording, "IMAGES", tmp_path)
+    options = MachineOptions(kernel=tmp_path / "nothing.elf")
+    with pytest.raises(ImageMissing):
+        Player.open(lecture, options)
+
+    recording.shipped("made-up").parent.mkdir()
+    recording.write(made_up_timeline(), recording.shipped("made-up"))
+
+    player = Player.open(lecture, options)
+    assert "the recording goes on" in player.take_notice()
+    assert not player.is_live
+    assert player.next()
+    with pytest.raises(ImageMissing):
+        Player.open(lecture, options, {"fail": "pool"})
