@@ -12,6 +12,6 @@ The page is at 4096.
 """
 
 from lab.texts.catalogue import ENGLISH, language_name, languages
-from lab.texts.text import Text, Value, placeholders
+from lab.texts.text import Text, Value, needs_translation, placeholders
 
-__all__ = ["Text", "Value", "languages", "language_name", "placeholders", "ENGLISH"]
+__all__ = ["Text", "Value", "languages", "language_name", "placeholders", "needs_translation", "ENGLISH"]

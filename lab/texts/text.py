@@ -9,7 +9,7 @@ from typing import Self, TypeAlias
 from lab.errors import UsageError
 from lab.texts.catalogue import ENGLISH, catalogue
 
-__all__ = ["Text", "Value", "placeholders"]
+__all__ = ["Text", "Value", "placeholders", "needs_translation"]
 
 Value: TypeAlias = "str | int | Text"
 """What fills a placeholder: a number or a word, the same in every language, or a Text, which is said in the same one.
@@ -53,12 +53,21 @@ class Text(str):
 
     @classmethod
     def verbatim(cls, text: str) -> Self:
-        """A text as it stands, braces and all: a name, or words that the guest said."""
+        """A text without placeholders, whatever braces are in it: to be translated as a whole, or not at all."""
         return cls(text.replace("{", "{{").replace("}", "}}"))
 
     def in_language(self, language: str) -> str:
         """The same in another language; in English where that language has no words for it."""
         return _filled(catalogue(language).get(self.template, self.template), self.values, language)
+
+
+def needs_translation(template: str) -> bool:
+    """Whether there are words in a template, and not only what its values are.
+
+    >>> needs_translation("{number}: {words}"), needs_translation("at {page}")
+    (False, True)
+    """
+    return any(each.isalpha() for each in _PLACE.sub("", template))
 
 
 def placeholders(template: str) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ import pytest
 
 from lab.machine import Machine
 from lab.scenarios import all_scenarios
-from lab.texts import ENGLISH, languages, placeholders
+from lab.texts import ENGLISH, languages, needs_translation, placeholders
 from lab.texts.catalogue import catalogue
 from lab.timeline.recorder import Recorder
 from lab.timeline.recording import from_bytes, read, shipped, to_bytes
@@ -34,5 +34,5 @@ def test_what_is_said_in_a_recording_has_its_translation(name: str, language: st
     for moment in read(shipped(name)):
         step = moment.step
         for text in (step.title, step.text, step.notes, step.question, step.answer):
-            if text:
+            if needs_translation(text.template):
                 assert placeholders(catalogue(language)[text.template]) == placeholders(text.template)
