@@ -81,7 +81,7 @@ def test_what_the_audience_asks_for_is_done_by_the_guest_and_seen_in_the_moment(
         assert player.ask("pool").answer
         assert "Hall" in str(player.ask("pool").data)
         assert not player.ask("call read_u64 0x10").answer
-        probe = player.ask("probe 'mov rax, [rdi]' rdi=0xfffff78000000000 CR0.WP=0 --user")
+        probe = player.ask("probe 'mov rax, [rdi]' --reg rdi=0xfffff78000000000 --control CR0.WP=0 --user")
         assert probe.data["exception"]["name"] == "#PF"  # type: ignore[index,call-overload]
         assert player.ask("probe 'mov eax, 42'").data["registers"]["rax"] == "0x2a"  # type: ignore[index,call-overload]
         player.back()
@@ -93,7 +93,15 @@ def test_what_the_audience_asks_for_is_done_by_the_guest_and_seen_in_the_moment(
 
 @pytest.mark.parametrize(
     "line",
-    ["probe", "probe 'jump up'", "probe nop rdi", "probe nop CR0.WP=2", "call", "call Nonsense", "call read_u64 x y"],
+    [
+        "probe",
+        "probe 'jump up'",
+        "probe nop rdi",
+        "probe nop --control CR0.WP=2",
+        "call",
+        "call Nonsense",
+        "call read_u64 x y",
+    ],
 )
 def test_what_the_guest_cannot_do_is_a_sentence(line: str) -> None:
     with Player(live=Recorder(LECTURE, Machine(gdb=True).start())) as player:
