@@ -31,7 +31,7 @@ enum lab_probe_outcome {
     LAB_PROBE_EXCEPTION, /* `registers` have the vector */
     LAB_PROBE_STOPPED,   /* by the controller, with a non-maskable interrupt */
     LAB_PROBE_NO_MEMORY,
-    LAB_PROBE_NO_KERNEL, /* the root table given is none in which the kernel could run */
+    LAB_PROBE_NO_KERNEL, /* what was given as root table is none that shares the kernel's half */
 };
 
 struct lab_probe {
@@ -128,20 +128,28 @@ static void fill_pages(const void *code, u64 size) {
 
 enum { ROOT_ENTRIES = 512, KERNEL_HALF = 256 };
 
-/*
- * Another root table shares the kernel's half: what the kernel has got since that table was made is added, and the
- * probe's own pages for as long as it runs. False where the table has anything else in a place of the kernel's.
- */
+/* Slots in which every space has what the kernel has. */
+static bool is_shared(const pte_t *own, u64 slot) {
+    return slot >= KERNEL_HALF && slot != SELF_MAP_SLOT && pte_present(own[slot]);
+}
+
+/* Any frame may be given as a root. A root table maps itself, and has nothing else in a place of the kernel's. */
+static bool is_root(const pte_t *table, u64 pfn, const pte_t *own) {
+    pte_t self = table[SELF_MAP_SLOT];
+    bool sound = pte_present(self) && pte_pfn(self) == pfn;
+    for (u64 slot = 0; slot < ROOT_ENTRIES; slot++)
+        sound &= !is_shared(own, slot) || !pte_present(table[slot]) || pte_pfn(table[slot]) == pte_pfn(own[slot]);
+    return sound;
+}
+
+/* Adds what the kernel has got since that table was made, and the probe's own pages for as long as it runs. */
 static bool link(u64 root) {
     const pte_t *own = pt_entry(0, pt_root_level());
     pte_t *other = space_window_open(root);
-    bool sound = true;
-    for (u64 slot = KERNEL_HALF; slot < ROOT_ENTRIES; slot++) {
-        if (slot == SELF_MAP_SLOT || !pte_present(own[slot]))
-            continue;
-        if (!pte_present(other[slot]))
+    bool sound = is_root(other, root, own);
+    for (u64 slot = KERNEL_HALF; sound && slot < ROOT_ENTRIES; slot++) {
+        if (is_shared(own, slot))
             other[slot] = own[slot];
-        sound &= pte_present(other[slot]) && pte_pfn(other[slot]) == pte_pfn(own[slot]);
     }
     space_window_close();
     return sound;

@@ -176,7 +176,10 @@ def probe(
     if outcome == "NO_MEMORY":
         raise LabError("the guest has no frames left for a probe's code and stack; boot it with more RAM")
     if outcome == "NO_KERNEL":
-        raise UsageError(f"the table at {state.root} lacks the kernel's half, so no probe can run with it in CR3")
+        raise UsageError(
+            f"what stands at {state.root} is no root table that maps itself and shares the kernel's half, so it cannot "
+            "be in CR3; machine.new_space() makes one"
+        )
     return _result(machine, block, listing, state)
 
 

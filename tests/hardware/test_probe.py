@@ -397,11 +397,14 @@ def test_what_would_lose_the_guest_is_refused(machine: Machine, arguments: dict[
         machine.probe("nop", **arguments)  # type: ignore[arg-type]
 
 
-def test_a_root_without_the_kernel_is_refused(machine: Machine, space: Space) -> None:
-    empty = space.new_frames()
-    with pytest.raises(UsageError, match="lacks the kernel's half"):
-        machine.probe("nop", root=space.new_frames(content=b"\x03" * PAGE))
-    assert machine.probe("nop", root=empty).ok  # the guest adds what the kernel has got since the table was made
+def test_what_is_no_root_table_is_refused_and_stays_as_it_is(machine: Machine, space: Space) -> None:
+    space.map(AT)
+    data = space.new_frames(content=b"\x03" * PAGE)
+    for wrong in (space.new_frames(), data, space.entry(Level.PD, AT).frame_address(), PhysicalAddress(1 << 36)):
+        before = machine.memory.read(wrong, PAGE) if wrong < 1 << 36 else b""
+        with pytest.raises(UsageError, match="no root table"):
+            machine.probe("nop", root=wrong)
+        assert not before or machine.memory.read(wrong, PAGE) == before
     assert machine.probe("mov rax, cr3", root=space.root).registers.rax == space.root
 
 
