@@ -88,16 +88,14 @@ def tiny_kernel(tmp_path: Path) -> Callable[[bytes], Path]:
 
 
 @pytest.fixture
-def changed_kernel(tmp_path: Path) -> Callable[..., Path]:
-    """A maker of kernels that are ours, except for the bytes at a symbol: the first instructions, unless it is named.
+def changed_kernel(tmp_path: Path) -> Callable[[bytes], Path]:
+    """A maker of kernels that are ours, except that the first instructions are others (32-bit code, paging off)."""
 
-    The first instructions are 32-bit code, paging being off.
-    """
-
-    def make(code: bytes, at: str = "boot_start32") -> Path:
+    def make(code: bytes) -> Path:
         source = find_image()
         elf = bytearray(source.read_bytes())
-        offset = _file_offset(bytes(elf), KernelImage.load(source).symbol(at).address)
+        start = KernelImage.load(source).symbol("boot_start32").address
+        offset = _file_offset(bytes(elf), start)
         elf[offset : offset + len(code)] = code
         description = json.loads(source.with_suffix(".json").read_text())
         description["sha256"] = hashlib.sha256(elf).hexdigest()
