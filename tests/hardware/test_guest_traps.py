@@ -11,6 +11,7 @@ from capstone import CS_ARCH_X86, CS_MODE_64, Cs, CsInsn
 from lab.kernel.log import read_log
 from lab.kernel.mailbox import BugCheck
 from lab.machine.mailbox import GuestException
+from lab.machine.waiting import wait_until
 from tests.hardware.probe import NONPAGED_NX, PAGE, Probe, booted
 
 NULL = 0
@@ -298,6 +299,7 @@ def test_stack_overflow_is_a_double_fault_on_a_stack_of_its_own(fresh_guest: Pro
 
 def test_nmi_stops_a_guest_that_sleeps(fresh_guest: Probe) -> None:
     guest = fresh_guest
+    assert wait_until(lambda: guest.guest.variable("lab_mailbox")["asleep"] == 1, 5.0)
 
     guest.machine.qmp.execute("inject-nmi")
     check_stopped(guest)
