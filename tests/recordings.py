@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 
-from lab.machine import Machine
 from lab.scenarios import all_scenarios
 from lab.timeline.recorder import Recorder
 from lab.timeline.recording import shipped, write
@@ -21,7 +20,7 @@ def main() -> None:
     for stale in {*folder.glob("*.lab")} - {shipped(name) for name in all_scenarios()}:
         stale.unlink()
     for name, scenario in all_scenarios().items():
-        with Machine(gdb=True) as machine:
+        with scenario.machine() as machine:
             timeline = Recorder(scenario, machine).finish()
         write(timeline, shipped(name))
         print(

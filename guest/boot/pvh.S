@@ -110,7 +110,11 @@ boot_start32:
     orl $EFER_LME_NXE, %eax
     wrmsr
     movl $CR0_PE_MP_WP_PG, %eax
+    .globl boot_switch_on
+boot_switch_on:                     /* debuggers stop here, and behind it */
     movl %eax, %cr0
+    .globl boot_switched_on
+boot_switched_on:
     lgdt PHYSICAL(boot_gdt_pointer)
     ljmp $0x10, $PHYSICAL(boot_start64)
 
@@ -168,6 +172,7 @@ boot_refuse:
     jmp 3b
 
     .code64
+    .globl boot_start64
 boot_start64:
     movw $0x18, %ax
     movw %ax, %ds

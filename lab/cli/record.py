@@ -45,9 +45,7 @@ def _scenario_command(scenario: Scenario) -> click.Command:
 
 def _play(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any]) -> Timeline:
     """Play to the end, and say each step as it is done."""
-    from lab.machine import Machine
-
-    machine = Machine(options, gdb=True).launch()
+    machine = scenario.machine(options).launch()
     from lab.timeline.recorder import Recorder  # takes its time, and QEMU and gdb need some too
 
     with machine:

@@ -51,9 +51,7 @@ def command() -> None:
 
 
 def _steps(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any]) -> Iterator[Step]:
-    from lab.machine import Machine
-
-    machine = Machine(options, gdb=True).launch()
+    machine = scenario.machine(options).launch()
     from lab.scenarios.stage import Stage  # takes its time, and QEMU and gdb need some too
 
     with machine:

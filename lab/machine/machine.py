@@ -100,7 +100,7 @@ class Machine:
         try:
             self._bring_up()
             if self._idle_gdb is not None:
-                self._attach_gdb(self._idle_gdb, was_running=True)
+                self._attach_gdb(self._idle_gdb, was_running=not self.options.frozen)
         except BaseException:
             self.close()
             raise
@@ -206,11 +206,17 @@ class Machine:
             if not self.qemu.process.wait(1.0):
                 raise
             raise self.qemu.refusal() from None
-        mailbox = self._mailbox
-        if mailbox is None:
-            return  # nothing tells when a guest that is not ours is ready
-        if not wait_until(lambda: mailbox.is_ready, self._timeout, alive=lambda: self.check("during the boot"), spin=0):
-            raise autopsy.timeout(self, "become ready", self._timeout)
+        if self._mailbox is not None and not self.options.frozen:
+            self.wait_ready(self._timeout)
+
+    def wait_ready(self, timeout: float = START_TIMEOUT) -> None:
+        """Wait for the guest to say that it is ready: entering does it, but for a frozen machine that was let go later.
+
+        Raises what entering does.
+        """
+        mailbox = self.mailbox
+        if not wait_until(lambda: mailbox.is_ready, timeout, alive=lambda: self.check("during the boot"), spin=0):
+            raise autopsy.timeout(self, "become ready", timeout)
 
     def _open_memory(self) -> None:
         from lab.machine.mailbox import Mailbox

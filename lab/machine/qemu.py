@@ -61,6 +61,7 @@ class MachineOptions:
 
     `machine` is microvm or q35, `ram` its RAM in bytes, `kernel` the ELF to boot (the lab's own by default), `append`
     the words of its command line ("verifier", "la57", "exit"), `extra` more arguments for QEMU as they are.
+    A `frozen` machine stands still before its first instruction, and nobody waits for its guest.
 
     >>> MachineOptions(ram=128 << 20, append=("verifier",)).append
     ('verifier',)
@@ -75,6 +76,7 @@ class MachineOptions:
     kernel: Path = field(default_factory=find_image)
     append: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         if self.machine not in BOARDS:
@@ -201,6 +203,8 @@ def build_command(options: MachineOptions, folder: Path, *, ram: int, sockets: d
     command += ["-kernel", str(options.kernel)]
     if options.append:
         command += ["-append", " ".join(options.append)]
+    if options.frozen:
+        command += ["-S"]
     return [*command, *options.extra]
 
 

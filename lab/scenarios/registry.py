@@ -13,14 +13,15 @@ The options behind the `*` become options of `lab run mdl-remap`, by the same ru
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from lab.texts import Text
 from lab.views.registry import Parameter, parameters_of
 
 if TYPE_CHECKING:
+    from lab.machine import Machine, MachineOptions
     from lab.scenarios.step import Step
 
 __all__ = ["Scenario", "scenario", "registered"]
@@ -33,6 +34,15 @@ class Scenario:
     name: str
     parameters: tuple[Parameter, ...]
     play: Callable[..., Iterator[Step]]
+    needs: Mapping[str, object] = field(default_factory=dict)
+    """What its machine must be, whatever else is asked for: fields of MachineOptions."""
+
+    def machine(self, options: MachineOptions | None = None) -> Machine:
+        """A machine to play it on, not started yet."""
+        from lab.machine import Machine, MachineOptions
+
+        wanted: dict[str, Any] = dict(self.needs)
+        return Machine(replace(options or MachineOptions(), **wanted), gdb=True)
 
     @property
     def help(self) -> str:
@@ -59,11 +69,14 @@ class Scenario:
 _scenarios: dict[str, Scenario] = {}
 
 
-def scenario(name: str) -> Callable[[Callable[..., Iterator[Step]]], Callable[..., Iterator[Step]]]:
-    """Register the decorated generator as a scenario; its signature declares the options."""
+def scenario(name: str, **needs: object) -> Callable[[Callable[..., Iterator[Step]]], Callable[..., Iterator[Step]]]:
+    """Register the decorated generator as a scenario; its signature declares the options.
+
+    `needs` are fields of MachineOptions that its machine must have, such as ``frozen=True``.
+    """
 
     def register(play: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
-        _scenarios[name] = Scenario(name, parameters_of(play), play)
+        _scenarios[name] = Scenario(name, parameters_of(play), play, needs)
         return play
 
     return register

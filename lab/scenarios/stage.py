@@ -123,6 +123,19 @@ class Stage:
         self.run_on()
         return self.machine.call(function, *arguments)
 
+    def run_to(self, function: str, *, physical: bool = False) -> Halt:
+        """Let the guest run to a place in the kernel, or to its physical address as long as that is where it runs."""
+        gdb, kernel = self.machine.gdb, self.machine.kernel
+        address: int = kernel.symbol(function).address
+        if physical:
+            address = kernel.physical_of(address) or address
+        gdb.break_at(int(address), temporary=True, hardware=True)
+        gdb.continue_()
+        stop = gdb.wait_stopped()
+        self.machine.check(f"on the way to {function}")
+        self._now = self.machine.snapshot()
+        return Halt("reached", function, stop.address, f"stops at {function}")
+
     def run_on(self) -> None:
         """Let the guest finish the call at whose end it was stopped, and idle."""
         if not self.gdb.is_running:
@@ -206,12 +219,12 @@ class Stage:
         """A pool tag as the number that calls take."""
         return make_tag(text)
 
-    def report(self, view: str, arguments: Mapping[str, Raw] | None = None) -> Report:
-        """A view of the machine as it is now."""
+    def report(self, view: str, arguments: Mapping[str, Raw] | None = None, snapshot: Snapshot | None = None) -> Report:
+        """A view of the machine as it is now, or of another snapshot."""
         found = find_view(view)
         if found is None:
             raise UsageError(f"there is no view {view!r}; `lab --help` lists them")
-        return found.run(self.snapshot(), arguments)
+        return found.run(snapshot or self.snapshot(), arguments)
 
     def snapshot(self) -> Snapshot:
         """The machine as it is now: memory is live, registers are those at the end of the last traced call."""
@@ -243,6 +256,7 @@ class Stage:
         text: str | Text = "",
         *,
         call: TracedCall | TracedProbe | None = None,
+        halts: tuple[Halt, ...] = (),
         agree: tuple[VirtualAddress, ...] = (),
         reports: Mapping[str, Report] | None = None,
         notes: str | Text = "",
@@ -272,7 +286,7 @@ class Stage:
             number=self._steps,
             title=said(title),
             text=said(text),
-            halts=call.halts if call else (),
+            halts=call.halts if call else halts,
             changes=call.changes if call else None,
             agreements=self.agreements(*agree) if agree else (),
             reports=shown,

@@ -209,7 +209,7 @@ class _Lecture:
             stage.refute(f"a write to {self.page}, which is read-only and flushed, should fault; it succeeded")
         yield stage.step(
             "After INVLPG the write faults",
-            "{fault}",
+            "{fault}\nThe CPU walked the tables again, and the entry forbids the write.",
             fault=call.result.exception,
             notes="This is why a kernel that makes a page read-only must flush, on all CPUs, before it relies on it.",
             call=call,
@@ -240,7 +240,10 @@ class _Lecture:
         if call.result.exception is None:
             stage.refute(f"a read of {self.page}, whose entry is 0, should fault; it succeeded")
         yield stage.step(
-            "An entry that is not present: the read faults", "{fault}", fault=call.result.exception, call=call
+            "An entry that is not present: the read faults",
+            "{fault}\nThe entry was made 0 and flushed; now it leads nowhere.",
+            fault=call.result.exception,
+            call=call,
         )
         call = stage.call("set_entry_stale", self.page, self.new)
         eyes = self._fresh(call)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from lab.machine import Machine
 from lab.scenarios import all_scenarios
 from lab.texts import ENGLISH, languages, needs_translation, placeholders
 from lab.texts.catalogue import catalogue
@@ -18,7 +17,7 @@ def test_there_is_none_of_a_scenario_that_is_no_more() -> None:
 
 @pytest.mark.parametrize("name", all_scenarios())
 def test_a_recording_has_the_steps_of_its_scenario(name: str) -> None:
-    with Machine(gdb=True) as machine:
+    with all_scenarios()[name].machine() as machine:
         played = Recorder(all_scenarios()[name], machine).finish()
     recorded = read(shipped(name))
 
