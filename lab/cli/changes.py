@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lab.cli.common import check_source, emit, output_options, picture_options, source_options
+from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.snapshot.changes import EntryChange
@@ -30,6 +31,8 @@ def command(as_json: bool, color: str, html: str | None, svg: str | None, **sour
     from lab.views.changes import report_changes
 
     check_source(source)
+    if source["socket"] is not None:
+        raise UsageError("lab changes remembers what it saw of a machine of ours; it cannot --attach to another")
     recording = source["recording"]
     changes = _since_the_last_look(source["machine_name"]) if recording is None else _recorded(recording)
     emit(report_changes(changes), as_json=as_json, color=color, html=html, svg=svg)

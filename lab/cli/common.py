@@ -72,7 +72,13 @@ def name_option(function: Decorated) -> Decorated:
 
 
 def source_options(function: Decorated) -> Decorated:
-    """Add `--name` and `--from`; `open_snapshot` takes their values out of the arguments again."""
+    """Add `--name`, `--from` and `--attach`; `open_snapshot` takes their values out of the arguments again."""
+    function = click.option(
+        "--attach",
+        "socket",
+        metavar="QMP_SOCKET",
+        help="Look into the guest of any QEMU instead, by its QMP socket.",
+    )(function)
     function = click.option(
         "--from",
         "recording",
@@ -82,16 +88,28 @@ def source_options(function: Decorated) -> Decorated:
     return name_option(function)
 
 
+_SOURCES = {"machine_name": "--name", "recording": "--from", "socket": "--attach"}
+"""What `source_options` takes, and by which options."""
+
+
 @contextmanager
 def open_snapshot(options: dict[str, Any]) -> Iterator[Snapshot]:
     """What a view is to look at: a machine, which stands still meanwhile, or a moment of a recording.
 
-    UsageError when both are asked for, and what `attach` and `read` raise.
+    UsageError when several are asked for, and what `attach`, `read` and `attached_snapshot` raise.
     """
     check_source(options)
-    name, recorded = options.pop("machine_name"), options.pop("recording")
+    name, recorded, socket = (options.pop(each) for each in _SOURCES)
     if recorded is not None:
         yield _recorded_snapshot(recorded)
+        return
+    if socket is not None:
+        from pathlib import Path
+
+        from lab.machine.foreign import attached_snapshot
+
+        with attached_snapshot(Path(socket)) as snapshot:
+            yield snapshot
         return
     from lab.machine import attach
 
@@ -101,8 +119,9 @@ def open_snapshot(options: dict[str, Any]) -> Iterator[Snapshot]:
 
 def check_source(options: Mapping[str, Any]) -> None:
     """UsageError when what `source_options` took names more than one place to look."""
-    if options["machine_name"] is not None and options["recording"] is not None:
-        raise UsageError("give --name for a machine or --from for a recording, not both")
+    given = [flag for name, flag in _SOURCES.items() if options[name] is not None]
+    if len(given) > 1:
+        raise UsageError(f"give one of {' and '.join(given)}, not both: each says where to look")
 
 
 def _recorded_snapshot(recorded: str) -> Snapshot:
