@@ -130,11 +130,19 @@ def _show_page(player: Player, language: str, address: tuple[str, int]) -> None:
         raise UsageError("--host takes one address of this computer: the page answers to no other name")
     with listen(address) as listener:
         host, port = listener.getsockname()[:2]
-        face = WebFace(player, (host, port), language)
+        face = WebFace(player, (host, port), language, expected=_expected(player))
         if host != LOOPBACK:
             click.echo(f"lab: whoever can reach {host} and knows this URL can give commands to the guest", err=True)
         click.echo(face.url)
         serve(face, listener)
+
+
+def _expected(player: Player) -> int:
+    """How many moments the lecture had when it was recorded; 0 when it was not."""
+    from lab.timeline.recording import read, shipped
+
+    recorded = shipped(player.timeline.scenario)
+    return len(read(recorded)) if player.is_live and recorded.exists() else 0
 
 
 FACES: Mapping[str, Callable[[Player, str, tuple[str, int]], None]] = {"web": _show_page}

@@ -15,7 +15,7 @@ from lab.render.html import cell_html, report_html
 from lab.render.markup import element, text_of
 from lab.render.walk_svg import walk_svg
 from lab.scenarios.step import Agreement, Halt
-from lab.views.report import Cell, Role
+from lab.views.report import Cell, Report, Role
 
 __all__ = ["fragments", "panel_of", "linked", "PANELS"]
 
@@ -23,6 +23,15 @@ PANELS = ("memory", "mdl", "pool", "frames", "source", "console", "more")
 """The panels that share a place; one is open at a time."""
 
 MANY_WALKS = 3
+
+_SCHEMAS = {"lab.walk/1": "walk", "lab.mem/1": "memory", "lab.mdl/1": "mdl", "lab.pool/1": "pool"}
+"""The panel (or the walk) that shows best what a report says; the others are shown as they are."""
+
+_DRAWN = ("lab.walk/1", "lab.mem/1")
+"""Reports whose addresses the page shows in its own way."""
+
+_CALLS = {"memory": ("fill", "copy"), "mdl": ("Mdl", "LockedPages"), "pool": ("Pool",)}
+"""Words in the names of calls that tell what they are about."""
 
 Say = Callable[[str], str]
 
@@ -46,7 +55,7 @@ def fragments(scene: Scene, language: str) -> dict[str, str]:
         "frames": frames_svg(scene.frames, walks, language) if scene.frames else "",
         "source": _source(scene.source) if scene.source else "",
         "console": _console(scene),
-        "more": "".join(_report(name, scene) for name, each in scene.reports if each.schema != "lab.walk/1"),
+        "more": "".join(_report(name, each) for name, each in scene.reports if each.schema not in _DRAWN),
         "notes": "".join(element("p", text_of(each)) for each in scene.notes.split("\n") if each),
     }
 
@@ -54,11 +63,12 @@ def fragments(scene: Scene, language: str) -> dict[str, str]:
 def panel_of(scene: Scene, slots: Mapping[str, str]) -> str:
     """The panel that a moment opens with: what its step is about."""
     called = " ".join(halt.function for halt in scene.halts)
-    wanted = ["memory"] if any(name == "memory" for name, _ in scene.reports) else []
-    wanted += ["mdl"] if "Mdl" in called or "LockedPages" in called or any(n == "mdl" for n, _ in scene.reports) else []
-    wanted += ["pool"] if "Pool" in called else []
+    shown = {_SCHEMAS.get(report.schema, "more") for _, report in scene.reports}
+    wanted = [each for each in ("memory", "mdl", "pool") if each in shown or any(w in called for w in _CALLS[each])]
+    wanted += ["more"] if "more" in shown else []
     wanted += ["console"] if scene.printed else []
-    wanted += ["frames" if not scene.walks else "memory", "more", *PANELS]
+    wanted += [] if scene.number else ["frames"]
+    wanted += ["source", *PANELS] if scene.halts else PANELS
     return next((each for each in wanted if slots[each]), PANELS[0])
 
 
@@ -188,6 +198,5 @@ def _console(scene: Scene) -> str:
     return element("pre", element("span", text_of(old), class_="muted"), linked(scene.printed), class_="console")
 
 
-def _report(name: str, scene: Scene) -> str:
-    report = dict(scene.reports)[name]
+def _report(name: str, report: Report) -> str:
     return element("h3", text_of(name)) + report_html(report, clickable=True)

@@ -54,9 +54,10 @@ def space_svg(regions: Sequence[SpaceRegion], walks: Sequence[Walked], language:
     weights = [log2(1 + each.mapped / PAGE) for each in shown]
     least = [NARROW if each.is_hole else max(USUAL, 16 + 9.8 * len(each.name)) for each in shown]
     gap = 4
-    room = max(0.0, WIDTH - sum(least) - gap * (len(shown) - 1))
-    squeeze = min(1.0, (WIDTH - gap * (len(shown) - 1)) / sum(least))
-    parts, x = [], 0.0
+    all_of_it = WIDTH - 2 - gap * (len(shown) - 1)
+    room = max(0.0, all_of_it - sum(least))
+    squeeze = min(1.0, all_of_it / sum(least))
+    parts, x = [], 1.0
     for region, weight, width in zip(shown, weights, least, strict=True):
         wide = width * squeeze + room * weight / (sum(weights) or 1)
         parts.append(_region(region, x, wide, language))

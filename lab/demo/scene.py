@@ -6,7 +6,8 @@ language already, names of structures and registers stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from lab.views.walk import walk_data
 from lab.x86.address import PhysicalAddress, VirtualAddress
 
 if TYPE_CHECKING:
-    from lab.scenarios.step import Agreement, Halt
+    from lab.scenarios.step import Agreement, Halt, Step
     from lab.snapshot import Snapshot
     from lab.snapshot.changes import EntryChange
     from lab.timeline import Timeline
@@ -31,6 +32,11 @@ __all__ = ["Scene", "Walked", "Change", "MemoryBytes", "Excerpt", "scene", "to_j
 
 MEMORY_BYTES = 64
 """How much is shown of the memory behind an address."""
+
+MOST_BYTES = 256
+"""How much of what a report shows."""
+
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
 
 AROUND = 60
 """Lines of source shown before and behind the current one, at most."""
@@ -150,7 +156,7 @@ def scene(timeline: Timeline, number: int, language: str = ENGLISH) -> Scene:
         changes=None if step.changes is None else tuple(map(_change, step.changes)),
         agreements=step.agreements,
         walks=walks,
-        memory=tuple(_memory(walks, snapshot, before)),
+        memory=tuple(_memory(dict(_places(step, walks, snapshot)), snapshot, before)),
         source=_excerpt(timeline, number),
         console=timeline.console(number),
         printed=moment.console,
@@ -165,22 +171,29 @@ def scene(timeline: Timeline, number: int, language: str = ENGLISH) -> Scene:
 def _walks(timeline: Timeline, number: int, snapshot: Snapshot) -> Iterator[Walked]:
     """The walks of the addresses in focus, by the names that the lecture's reports have for them.
 
-    A step without any keeps those of the step before; before the first, it is the next instruction's.
+    For a step without any they are those it speaks of, else those of the step before; before the first, it is the next
+    instruction's.
     """
     names: dict[VirtualAddress, str] = {}
     focus: tuple[VirtualAddress, ...] = ()
     for moment in timeline:
         for name, report in moment.step.reports.items():
-            if report.schema == "lab.walk/1":
+            if report.schema == "lab.walk/1" and name != "walk":
                 names.setdefault(VirtualAddress.parse(str(report.data["address"])), name)
         if moment.number <= number:
-            focus = moment.step.focus or focus
+            focus = moment.step.focus or _mentioned(moment.step.text) or focus
     if not focus:
         focus = (VirtualAddress(snapshot.registers.rip),)
         names.setdefault(focus[0], "rip")
     for address in focus:
         with suppress(LabError):
             yield Walked(names.get(address, ""), walk_diagram(walk_data(snapshot.walk(address), snapshot)))
+
+
+def _mentioned(text: str) -> tuple[VirtualAddress, ...]:
+    """The first two virtual addresses in a text, those of one page being one."""
+    found = [VirtualAddress.parse(each) for each in _ADDRESS.findall(text)]
+    return tuple({each.page(): each for each in reversed(found)}.values())[::-1][:2]
 
 
 def _change(change: EntryChange) -> Change:
@@ -198,17 +211,30 @@ def _change(change: EntryChange) -> Change:
     )
 
 
-def _memory(walks: Sequence[Walked], snapshot: Snapshot, before: Snapshot | None) -> Iterator[MemoryBytes]:
-    """The bytes behind the walks, each place once."""
-    places = dict.fromkeys(each.diagram.physical for each in walks if each.diagram.physical is not None)
-    for physical in places:
-        size = min(MEMORY_BYTES, 4096 - physical.offset())
-        try:
+def _places(step: Step, walks: Sequence[Walked], snapshot: Snapshot) -> Iterator[tuple[PhysicalAddress, int]]:
+    """Where to look at memory, and for how many bytes: what the step's reports show, and what the walks end at."""
+    for walked in walks:
+        if walked.diagram.physical is not None:
+            yield walked.diagram.physical, MEMORY_BYTES
+    for report in step.reports.values():
+        if report.schema == "lab.mem/1":
+            address, size = int(str(report.data["address"]), 16), int(str(report.data["length"]))
+            with suppress(LabError):
+                virtual = report.data["space"] == "virtual"
+                found = snapshot.walk(VirtualAddress(address)).mapped.physical if virtual else PhysicalAddress(address)
+                yield found, min(size, MOST_BYTES)
+
+
+def _memory(
+    places: Mapping[PhysicalAddress, int], snapshot: Snapshot, before: Snapshot | None
+) -> Iterator[MemoryBytes]:
+    """The bytes at these places, up to the ends of their frames."""
+    for physical, wanted in places.items():
+        size = min(wanted, 4096 - physical.offset())
+        with suppress(LabError):
             data = snapshot.memory.read(physical, size)
             was = data if before is None else before.memory.read(physical, size)
-        except LabError:
-            continue
-        yield MemoryBytes(physical, data, tuple(i for i in range(size) if data[i] != was[i]))
+            yield MemoryBytes(physical, data, tuple(i for i in range(size) if data[i] != was[i]))
 
 
 def _excerpt(timeline: Timeline, number: int) -> Excerpt | None:

@@ -61,14 +61,16 @@ BEAT = 15.0
 class WebFace:
     """A player as a page: what it shows, and what the windows of the page ask of it.
 
-    `address` is host and port; `url` is for the one who gives the lecture, and for nobody else.
+    `address` is host and port; `expected` is how many moments a lecture that is still being made is thought to get, 0
+    when nobody knows. `url` is for the one who gives the lecture, and for nobody else.
     """
 
-    def __init__(self, player: Player, address: tuple[str, int], language: str = ENGLISH) -> None:
+    def __init__(self, player: Player, address: tuple[str, int], language: str = ENGLISH, *, expected: int = 0) -> None:
         self.player = player
         self.language = language
         self.token = secrets.token_urlsafe(24)
         self.origin = _origin(address)
+        self._expected = expected
         self._blank = False
         self._version = 0
         self._started = time.time()
@@ -157,6 +159,7 @@ class WebFace:
         return {
             "position": player.position,
             "last": len(player.timeline) - 1,
+            "expected": max(self._expected if player.is_live else 0, len(player.timeline)) - 1,
             "over": not player.is_live or player.is_at_end,
             "asked": bool(player.question),
             "blank": self._blank,

@@ -43,9 +43,12 @@ class Hop:
 
     level: str
     index: int
+    entries: int
+    """How many entries its table has."""
     table: PhysicalAddress
     entry_address: PhysicalAddress
     entry: int
+    digits: str
     kind: str
     flags: tuple[str, ...]
     leaf: bool
@@ -124,7 +127,7 @@ def walk_diagram(data: Data) -> Diagram:
         root=PhysicalAddress(int(data["root"], 16)),
         levels=names,
         fields=_fields(address, names, widths),
-        hops=tuple(_hop(step, denied, fault) for step in data["steps"]),
+        hops=tuple(_hop(step, width, denied, fault) for step, width in zip(data["steps"], widths, strict=False)),
         physical=PhysicalAddress(int(data["physical"], 16)) if mapped else None,
         page_size=data["page_size"] if mapped else 0,
         memory_type=data["memory_type"] if mapped else "",
@@ -152,19 +155,22 @@ def _field(address: int, name: str, end: int, low: int) -> AddressField:
     return AddressField(name, end - 1, low, value, f"{value:0{end - low}b}")
 
 
-def _hop(step: Data, denied: Sequence[Data], fault: Data) -> Hop:
+def _hop(step: Data, width: int, denied: Sequence[Data], fault: Data) -> Hop:
+    """One step; `width` bits of the address select it. Where they are ten, entries have four bytes."""
     entry, address = int(step["entry"], 16), PhysicalAddress(int(step["entry_address"], 16))
     level, present = step["level"], bool(entry & 1)
-    size = step.get("entry_size", 8)
+    size = 4 if width == 10 else 8
     decides = [f"{_verb(each)}: bit {each['bit']} ({each['name']})" for each in denied if each["level"] == level]
     if fault.get("level") == level:
         decides.append(_fault_text(fault))
     return Hop(
         level=level,
         index=step["index"],
+        entries=1 << width,
         table=address - size * step["index"],
         entry_address=address,
         entry=entry,
+        digits=f"{entry:0{2 * size}x}",
         kind=entry_kind(level, leaf=step["leaf"], present=present),
         flags=tuple(step["flags"]),
         leaf=step["leaf"],

@@ -26,13 +26,13 @@ GAP = 24
 
 TITLE = 40
 """Height of the line that says the address."""
-RIBBON = 74
+RIBBON = 70
 """Height of the address cut into fields."""
-CARD = 166
+CARD = 150
 """Height of a table."""
-NOTES = 46
+NOTES = 40
 """Height of the lines below it, which say what the level decides."""
-CARDS = TITLE + RIBBON + 26
+CARDS = TITLE + RIBBON + 22
 """From the top of a row to its tables."""
 ROW = CARDS + CARD + NOTES
 ENTRY = 62
@@ -212,7 +212,7 @@ def _cr3(column: Column, diagram: Diagram, top: float) -> str:
 
 def _entry_top(hop: Hop, cards: float) -> float:
     """Where the entry is drawn: as far down in its table as its index says."""
-    return cards + 36 + hop.index / 511 * (CARD - 36 - ENTRY - 8)
+    return cards + 36 + hop.index / (hop.entries - 1) * (CARD - 36 - ENTRY - 8)
 
 
 def _table(column: Column, hop: Hop, top: float, *, is_bad: bool) -> str:
@@ -244,11 +244,10 @@ def _ruler(column: Column, hop: Hop, top: float) -> str:
 
 
 def _entry(column: Column, hop: Hop, top: float) -> str:
-    digits = f"{hop.entry:016x}"
     x = column.x + 25
     value = element(
         "text",
-        *_value(digits, hop),
+        *_value(hop),
         x=x + 9,
         y=top + 49,
         class_="value mono",
@@ -269,18 +268,19 @@ def _entry(column: Column, hop: Hop, top: float) -> str:
         data_kind=hop.kind,
         data_level=hop.level,
         data_at=hex(hop.entry_address),
-        aria_label=f"{hop.level} entry {hop.index:#x}: {hop.entry:#018x} {flags}",
+        aria_label=f"{hop.level} entry {hop.index:#x}: 0x{hop.digits} {flags}",
     )
 
 
-def _value(digits: str, hop: Hop) -> Iterator[str]:
+def _value(hop: Hop) -> Iterator[str]:
     """The entry's digits, those of the frame number in the colour of physical addresses."""
     if hop.target is None:
-        yield element("tspan", text_of("0x" + digits), class_="muted")
+        yield element("tspan", text_of("0x" + hop.digits), class_="muted")
         return
-    yield element("tspan", text_of("0x" + digits[:3]))
-    yield element("tspan", text_of(digits[3:13]), class_="physical")
-    yield element("tspan", text_of(digits[13:]))
+    first = len(hop.digits) - 13 if len(hop.digits) > 13 else 0
+    yield element("tspan", text_of("0x" + hop.digits[:first]))
+    yield element("tspan", text_of(hop.digits[first:-3]), class_="physical")
+    yield element("tspan", text_of(hop.digits[-3:]))
 
 
 def _ghost(column: Column, level: str, top: float, why: str) -> str:
@@ -312,8 +312,8 @@ def _frame_box(column: Column, members: Sequence[Diagram], top: float) -> str:
         number = element("tspan", text_of(f"{frame.frame:#x}"), class_="physical mono huge")
         middle = column.x + column.width / 2
         count = f"{len(members)} addresses, one frame"
-        parts.append(element("text", text_of(count), x=middle, y=top + CARD + 2, class_="middle small"))
-        parts.append(element("text", number, x=middle, y=top + CARD + 34, class_="middle"))
+        parts.append(element("text", text_of(count), x=middle, y=top + CARD + 13, class_="middle small"))
+        parts.append(element("text", number, x=middle, y=top + CARD + 46, class_="middle"))
     return element("g", *parts, class_="frame")
 
 

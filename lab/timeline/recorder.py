@@ -104,7 +104,7 @@ class MomentWatch:
             now = now or self._as_seen(self._machine.snapshot())
             pages = self._pages.changed()
         printed = self._machine.log
-        console, self._printed = printed[self._printed :].translate(HARMLESS), len(printed)
+        console, self._printed = printed[self._printed :].replace("\r\n", "\n").translate(HARMLESS), len(printed)
         return Moment(step, now.registers, now.state, pages, console)
 
 

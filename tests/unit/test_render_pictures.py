@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from lab.memory import MadeUpSpace
+from lab.memory import MadeUpMemory, MadeUpSpace
 from lab.render import render_html, render_svg
 from lab.render.diagram import Diagram, entry_bits, walk_diagram
 from lab.render.palette import PALETTES, contrast
@@ -15,15 +15,19 @@ from lab.render.walk_svg import walk_svg
 from lab.snapshot import Registers, Snapshot
 from lab.views import find_view
 from lab.views.report import Cell, Column, HexDump, HexRow, KeyValues, Lines, Report, Role, Table
-from lab.x86 import Level
+from lab.x86 import CR3, CR4, EFER, Level, PagingState, PhysicalAddress
 
 EVIL = "<script>alert('&\"')</script>"
 
 
 def drawn(space: MadeUpSpace, address: int) -> Diagram:
+    return drawn_of(Snapshot(space.memory, space.state, Registers()), address)
+
+
+def drawn_of(snapshot: Snapshot, address: int) -> Diagram:
     view = find_view("walk")
     assert view is not None
-    return walk_diagram(view.run(Snapshot(space.memory, space.state, Registers()), {"address": hex(address)}).data)
+    return walk_diagram(view.run(snapshot, {"address": hex(address)}).data)
 
 
 def texts(svg: str) -> list[str]:
@@ -64,6 +68,27 @@ def test_two_addresses_of_one_frame_share_its_box() -> None:
     other = texts(walk_svg([both[0], drawn(space, 0x500000)]))
     assert {"frame 0x12a", "frame 0x12b"} < set(other)
     assert "2 addresses, one frame" not in other
+
+
+def test_narrow_tables_are_drawn_with_narrow_entries() -> None:
+    memory = MadeUpMemory()
+    for address, value in {0x1BFC: 0x2067, 0x2FFC: 0x12A165}.items():
+        memory.write(PhysicalAddress(address), value.to_bytes(4, "little"))
+    state = PagingState(cr3=CR3(0x1000), cr4=CR4.from_names("PSE"), efer=EFER(0))
+    shown = texts(walk_svg([drawn_of(Snapshot(memory, state, Registers()), 0xBFFF_F010)]))
+    assert {"[2ff]", "0x00002067", "[3ff]", "0x0012a165", "frame 0x12a", "pa:0x2000"} < set(shown)
+    assert "1011111111 2ff" in shown
+    assert "PDPT" not in shown
+
+
+def test_pae_has_a_table_of_four() -> None:
+    words = {0x1030: 0x2001, 0x2000: 0x3003, 0x3000: 0x12A003}
+    state = PagingState(cr3=CR3(0x1020), cr4=CR4.from_names("PAE"), efer=EFER.from_names("NXE"))
+    diagram = drawn_of(Snapshot(MadeUpMemory.holding(words), state, Registers()), 0x8000_0123)
+    assert [(hop.level, hop.entries) for hop in diagram.hops] == [("PDPT", 4), ("PD", 512), ("PT", 512)]
+    assert diagram.hops[0].table == PhysicalAddress(0x1020)
+    assert diagram.fields[0].digits == "10"
+    assert "pa:0x12a123" in texts(walk_svg([diagram]))
 
 
 def test_a_large_leaf_ends_the_walk_early_and_the_rest_is_offset() -> None:

@@ -49,7 +49,8 @@ export class Stage {
 
   #progress(state) {
     const bar = find("#progress");
-    while (bar.children.length <= state.last) {
+    const end = state.expected ?? state.last;
+    while (bar.children.length <= end) {
       const button = document.createElement("button");
       const number = bar.children.length;
       button.setAttribute("aria-label", `${this.labels.step} ${number}`);
@@ -59,11 +60,11 @@ export class Stage {
     [...bar.children].forEach((button, number) => {
       button.classList.toggle("seen", number < state.position);
       button.toggleAttribute("aria-current", number === state.position);
-      button.hidden = number > state.last;
+      button.hidden = number > end;
       button.tabIndex = number === state.position ? 0 : -1;
     });
     const total = document.createElement("small");
-    total.textContent = ` / ${state.last}${state.over ? "" : "…"}`;
+    total.textContent = ` / ${end}${state.over || end > state.last ? "" : "…"}`;
     find("#count").replaceChildren(String(state.position), total);
     const source = find("#source-of-truth");
     const word = state.live ? "live" : document.documentElement.dataset.export ? "export" : "recorded";
