@@ -8,7 +8,7 @@ COMPILED := $(VENV)/.compiled
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup kernel hardware web demo recordings bench clean system system-check system-test
+.PHONY: help run test check setup kernel hardware web demo recordings pictures bench clean system system-check system-test
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$(printf '\t') read -r name text; do \
@@ -36,6 +36,12 @@ check: kernel system-check ## formatting, lint, types, layers; the guest by two 
 
 recordings: kernel ## play every scenario anew into images/recordings/
 	@$(BIN)/python -m tests.recordings
+
+pictures: recordings system-test ## look at the lecture page in a browser, into images/pictures/
+	@$(BIN)/python -m tests.pictures
+
+demo: kernel ## give the main lecture, as a page in a browser of this computer
+	@$(BIN)/lab demo --web
 
 bench: kernel ## how fast, as ratios against bare QEMU measured in the same run
 	@$(BIN)/python -m tests.bench

@@ -36,7 +36,7 @@ def picture_of_page(timeline: Timeline) -> None:
         file = Path(folder) / "lecture.html"
         file.write_text(export_html(timeline))
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1440, "height": 810}, reduced_motion="reduce")
+        page = browser.new_page(viewport={"width": 1280, "height": 720}, reduced_motion="reduce")
         page.goto(file.as_uri())
         page.wait_for_selector("html[data-shown]")
         page.keyboard.type(MOMENT)

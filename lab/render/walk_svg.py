@@ -175,7 +175,9 @@ def _field(column: Column, field: AddressField, top: float, kind: str) -> str:
         ]
     else:
         value = element("tspan", text_of(f" {field.value:0{(len(field.digits) + 3) // 4}x}"), class_="index")
-        lines = [element("text", text_of(field.digits), value, x=middle, y=top + 48, class_="digits mono")]
+        lines = [
+            element("text", text_of(field.digits), value, x=middle, y=top + 47, class_=f"digits {field.name} mono")
+        ]
     return element(
         "g",
         element("rect", x=column.x, y=top, width=column.width, height=RIBBON - 6, rx=6),
