@@ -104,6 +104,7 @@ trap_enter_call:
     movq 16(%r10), %r8
     movq 24(%r10), %r9
     call *%rax
+    nop                     /* so that what is returned to is in this function, by whose prologue GDB finds the frame */
     .globl trap_call_returned
 trap_call_returned:
     addq $(32 + 8 * 8 + 8), %rsp
