@@ -102,9 +102,10 @@ def _nobody_calling(machine: Machine) -> Iterator[None]:
 
 def _halt(machine: Machine) -> None:
     """Stop the guest, in whatever state it is, so that it can be taken back."""
-    if machine.is_running:
+    status = machine.qmp.status()
+    if status == "running":
         machine.stop()
-    if machine.qmp.status() in NEEDS_RESET:
+    elif status in NEEDS_RESET:
         # The machine was told to stay as it is where it would reset itself (-no-reboot): just this once it shall not.
         machine.qmp.execute("set-action", {"reboot": "reset"})
         since = len(machine.qmp.events)
