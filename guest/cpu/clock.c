@@ -19,7 +19,7 @@ enum { APIC_HZ = 1000000000, APIC_TICKS = APIC_HZ / CLOCK_HZ };
 /* The frequency of the time-stamp counter is measured that long, which is good for one part in a thousand. */
 enum { MEASURE_TICKS = APIC_HZ / 500 };
 
-static u64 tsc_hz, tsc_start;
+static u64 tsc_hz;
 static bool ticking;
 
 static volatile u32 *apic_register(u64 offset) {
@@ -43,11 +43,9 @@ static void measure(void) {
 
 /* In two parts, so that nothing overflows. */
 u64 clock_now(void) {
-    if (!tsc_hz) {
+    if (!tsc_hz)
         measure();
-        tsc_start = rdtsc();
-    }
-    u64 ticks = rdtsc() - tsc_start;
+    u64 ticks = rdtsc(); /* since the machine was switched on */
     return ticks / tsc_hz * CLOCK_HZ + ticks % tsc_hz * CLOCK_HZ / tsc_hz;
 }
 

@@ -7,6 +7,7 @@
 #include "memory/ledger.h"
 #include "memory/pool.h"
 #include "memory/special_pool.h"
+#include "nt/driver.h"
 #include "nt/fault.h"
 #include "nt/rtl.h"
 #include "paging/paging.h"
@@ -133,3 +134,24 @@ static PPHYSICAL_MEMORY_RANGE NTAPI MmGetPhysicalMemoryRangesEx2(PVOID Partition
     return PartitionObject ? NULL : physical_ranges(CALLER());
 }
 NT_MEMORY_EXPORT(MmGetPhysicalMemoryRangesEx2);
+
+/* There is one address space: whatever processes are named, both addresses are in it. */
+static NTSTATUS NTAPI MmCopyVirtualMemory(PVOID SourceProcess, PVOID SourceAddress, PVOID TargetProcess,
+                                          PVOID TargetAddress, SIZE_T BufferSize, KPROCESSOR_MODE PreviousMode,
+                                          PSIZE_T ReturnSize) {
+    (void)SourceProcess, (void)TargetProcess, (void)PreviousMode;
+    u64 rflags = driver_allow_user_access(), done = 0;
+    while (done < BufferSize) {
+        u64 from = (u64)SourceAddress + done, to = (u64)TargetAddress + done, physical;
+        u64 offset = OFFSET_IN_PAGE(from) > OFFSET_IN_PAGE(to) ? OFFSET_IN_PAGE(from) : OFFSET_IN_PAGE(to);
+        u64 size = BufferSize - done < PAGE_SIZE - offset ? BufferSize - done : PAGE_SIZE - offset;
+        if (!pt_translate(from, &physical) || !pt_translate(to, &physical))
+            break;
+        memcpy((void *)to, (const void *)from, size);
+        done += size;
+    }
+    driver_restore_user_access(rflags);
+    *ReturnSize = done;
+    return done == BufferSize ? STATUS_SUCCESS : STATUS_PARTIAL_COPY;
+}
+NT_MEMORY_EXPORT(MmCopyVirtualMemory);

@@ -7,6 +7,7 @@
 #include "memory/ledger.h"
 #include "memory/mapping.h"
 #include "memory/mdl.h"
+#include "memory/user_pages.h"
 #include "memory/verifier.h"
 #include "nt/fault.h"
 #include "paging/paging.h"
@@ -91,10 +92,34 @@ static PVOID map(PMDL mdl, MEMORY_CACHING_TYPE cache, bool bugcheck_on_failure, 
     return mdl->MappedSystemVa;
 }
 
-/* There is no user half yet, so that nothing can be mapped into it. */
-_Noreturn static void refuse_user_mode(PMDL mdl, PVOID requested) {
-    log_print("MmMapLockedPagesSpecifyCache: there is no user mode to map MDL %p into\n", mdl);
-    ExRaiseStatus(requested ? STATUS_INVALID_ADDRESS : STATUS_INSUFFICIENT_RESOURCES);
+/* Where a program may see the pages: the address that was asked for, or any; raises what Windows raises. */
+static void *reserve_user_pages(u64 pages, PVOID requested) {
+    void *base = user_pages_reserve(pages, requested);
+    if (!base && (OFFSET_IN_PAGE(requested) || (u64)requested > HIGHEST_USER_ADDRESS))
+        ExRaiseStatus(STATUS_INVALID_ADDRESS);
+    if (!base)
+        ExRaiseStatus(requested ? STATUS_CONFLICTING_ADDRESSES : STATUS_INSUFFICIENT_RESOURCES);
+    return base;
+}
+
+/*
+ * User pages are never executable. The MDL keeps no note of them: it may be mapped for many programs, and for the
+ * system as well. Nonpaged pool may be shared so, which is what most drivers do that share memory.
+ */
+static PVOID map_for_user(PMDL mdl, MEMORY_CACHING_TYPE cache, PVOID requested, ULONG priority, const void *caller) {
+    struct mapping_kind kind;
+    mdl_check_pages(mdl, caller);
+    if (!mapping_kind_of_cache(cache, &kind) || inject_failure(FAIL_MAP))
+        ExRaiseStatus(STATUS_INSUFFICIENT_RESOURCES);
+    kind.rights = (mapping_rights_bits(rights_of(priority | MdlMappingNoExecute)) | PTE_U) & ~(u64)PTE_G;
+    u64 pages = mdl_pages(mdl);
+    u8 *base = reserve_user_pages(pages, requested);
+    if (!mapping_fill((u64)base, pages, (struct mapping_frames){.list = MmGetMdlPfnArray(mdl)}, kind)) {
+        user_pages_release(base, pages);
+        ExRaiseStatus(STATUS_INSUFFICIENT_RESOURCES);
+    }
+    ledger_add(LEDGER_MAPPING, base, pages * PAGE_SIZE, 0, caller);
+    return base + mdl->ByteOffset;
 }
 
 PVOID NTAPI MmMapLockedPagesSpecifyCache(PMDL MemoryDescriptorList, KPROCESSOR_MODE AccessMode,
@@ -107,7 +132,7 @@ PVOID NTAPI MmMapLockedPagesSpecifyCache(PMDL MemoryDescriptorList, KPROCESSOR_M
         return map(mdl, CacheType, BugCheckOnFailure, Priority, caller);
     }
     verify_irql(APC_LEVEL, VERIFIER_MAP_USER_IRQL, caller, (u64)mdl, (u64)AccessMode);
-    refuse_user_mode(mdl, RequestedAddress);
+    return map_for_user(mdl, CacheType, RequestedAddress, Priority, caller);
 }
 NT_MEMORY_EXPORT(MmMapLockedPagesSpecifyCache);
 
@@ -120,7 +145,7 @@ PVOID NTAPI MmMapLockedPages(PMDL MemoryDescriptorList, KPROCESSOR_MODE AccessMo
     if (lab_options.verifier)
         verifier_stop(VERIFIER_MAP_OLD, caller, (u64)mdl, mdl_flags(mdl), 0);
     if (!kernel)
-        refuse_user_mode(mdl, NULL);
+        return map_for_user(mdl, MmCached, NULL, HighPagePriority, caller);
     return map(mdl, MmCached, true, HighPagePriority, caller);
 }
 NT_MEMORY_EXPORT(MmMapLockedPages);
@@ -144,7 +169,7 @@ static void verify_unmap(PVOID address, PMDL mdl, const void *caller) {
         KeBugCheckEx(SYSTEM_PTE_MISUSE, 0x03, (ULONG_PTR)mdl, (ULONG_PTR)mdl->MappedSystemVa, (ULONG_PTR)address);
 }
 
-/* Stops unless the system PTEs from `base` on map just the frames that the MDL names. */
+/* Stops unless the pages from `base` on map just the frames that the MDL names. */
 static void check_frames(u64 base, PVOID address, PMDL mdl) {
     u64 pages = mdl_pages(mdl);
     for (u64 i = 0; i < pages; i++) {
@@ -182,12 +207,24 @@ void mdl_unmap(PVOID address, PMDL mdl) {
     ledger_remove(LEDGER_MAPPING, (PVOID)base);
 }
 
+static void unmap_for_user(PVOID address, PMDL mdl) {
+    u64 base = (u64)PAGE_ALIGN(address), pages = mdl_pages(mdl);
+    check_frames(base, address, mdl);
+    mapping_clear(base, pages);
+    user_pages_release((void *)base, pages);
+    ledger_remove(LEDGER_MAPPING, (PVOID)base);
+}
+
 VOID NTAPI MmUnmapLockedPages(PVOID BaseAddress, PMDL MemoryDescriptorList) {
     const void *caller = CALLER();
     PMDL mdl = MemoryDescriptorList;
     bool user = (u64)BaseAddress <= HIGHEST_USER_ADDRESS;
     verify_irql(user ? APC_LEVEL : DISPATCH_LEVEL, user ? VERIFIER_UNMAP_USER_IRQL : VERIFIER_UNMAP_KERNEL_IRQL, caller,
                 (u64)BaseAddress, (u64)mdl);
+    if (user) {
+        unmap_for_user(BaseAddress, mdl);
+        return;
+    }
     if (lab_options.verifier)
         verify_unmap(BaseAddress, mdl, caller);
     mdl_unmap(BaseAddress, mdl);

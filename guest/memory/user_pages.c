@@ -21,6 +21,29 @@ static u64 find(u64 pages) {
     return USER_PAGE_COUNT;
 }
 
+static bool are_free(u64 first, u64 pages) {
+    for (u64 i = 0; i < pages; i++) {
+        if (first + i >= USER_PAGE_COUNT || used[first + i])
+            return false;
+    }
+    return true;
+}
+
+void *user_pages_reserve(u64 pages, void *wanted) {
+    u64 first = wanted ? ((u64)wanted - USER_PAGES) >> PAGE_SHIFT : find(pages);
+    if (!pages || pages > USER_PAGE_COUNT || first >= USER_PAGE_COUNT || !are_free(first, pages))
+        return NULL;
+    for (u64 i = 0; i < pages; i++)
+        used[first + i] = true;
+    return (void *)address_of(first);
+}
+
+void user_pages_release(void *base, u64 pages) {
+    u64 first = ((u64)base - USER_PAGES) >> PAGE_SHIFT;
+    for (u64 i = 0; i < pages; i++)
+        used[first + i] = false;
+}
+
 static bool map_page(u64 page) {
     u64 pfn = frame_allocate(FRAME_USER, FRAME_ZERO);
     if (!pfn)

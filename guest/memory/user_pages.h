@@ -10,6 +10,13 @@
 enum { USER_PAGES = 0x10000 };
 enum { USER_PAGE_COUNT = 4096 };
 
+/*
+ * Takes addresses for so many pages, at `wanted` unless that is NULL; nothing is mapped there yet. NULL when they are
+ * not to be had.
+ */
+void *user_pages_reserve(u64 pages, void *wanted);
+void user_pages_release(void *base, u64 pages);
+
 /* Zeroed pages that user mode may read and write; NULL when frames or addresses have run out, or for no bytes. */
 void *user_pages_map(u64 bytes);
 void user_pages_unmap(void *base, u64 bytes);

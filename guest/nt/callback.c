@@ -208,6 +208,8 @@ NT_EXPORT(IoUnregisterShutdownNotification);
 
 typedef VOID(NTAPI *PCALLBACK_FUNCTION)(PVOID CallbackContext, PVOID Argument1, PVOID Argument2);
 
+enum { OBJ_PERMANENT = 0x10 };
+
 static NTSTATUS NTAPI ExCreateCallback(PVOID *CallbackObject, POBJECT_ATTRIBUTES ObjectAttributes, BOOLEAN Create,
                                        BOOLEAN AllowMultipleCallbacks) {
     (void)AllowMultipleCallbacks;
@@ -219,8 +221,8 @@ static NTSTATUS NTAPI ExCreateCallback(PVOID *CallbackObject, POBJECT_ATTRIBUTES
         object = Create ? object_create(&object_callback_type, sizeof(u64)) : NULL;
         if (!object)
             return Create ? STATUS_INSUFFICIENT_RESOURCES : STATUS_OBJECT_NAME_NOT_FOUND;
-        if (name)
-            object_insert_name(object, name);
+        if (name && ObjectAttributes->Attributes & OBJ_PERMANENT)
+            object_insert_name(object, name); /* others lose theirs with the handle that Windows makes and closes */
     }
     *CallbackObject = object;
     return STATUS_SUCCESS;

@@ -716,3 +716,13 @@ VOID NTAPI crt_chkstk(VOID);
 NT_EXPORT_AS("__chkstk", crt_chkstk);
 NT_EXPORT_AS("___chkstk_ms", crt_chkstk);
 NT_EXPORT_AS("_chkstk", crt_chkstk);
+
+/* ---------------------------------------------------------------------------------------------- jumps (cpu/setjmp.S) -
+ */
+
+int NTAPI crt_setjmp(PVOID buffer, PVOID frame);
+NT_EXPORT_AS("_setjmp", crt_setjmp);
+NT_EXPORT_AS("_setjmpex", crt_setjmp);
+NT_EXPORT_AS("setjmp", crt_setjmp);
+_Noreturn VOID NTAPI crt_longjmp(PVOID buffer, int value);
+NT_EXPORT_AS("longjmp", crt_longjmp);

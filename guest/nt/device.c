@@ -16,7 +16,7 @@ static void finish_device(void *object) {
     ObfDereferenceObject(device->DriverObject);
 }
 
-OBJECT_TYPE object_device_type = {"Device", POOL_TAG('D', 'e', 'v', 'i'), finish_device, NULL};
+OBJECT_TYPE_NAMED(object_device_type, "Device", POOL_TAG('D', 'e', 'v', 'i'), finish_device, NULL);
 
 /* DEVICE_OBJECT, the driver's extension, DEVOBJ_EXTENSION: as Windows puts them. */
 static PDEVICE_OBJECT allocate(ULONG extension_size) {
@@ -181,7 +181,7 @@ NT_EXPORT(IoDetachDevice);
 
 /* ------------------------------------------------------------------------------------------------------- files ---- */
 
-OBJECT_TYPE object_file_type = {"File", POOL_TAG('F', 'i', 'l', 'e'), file_finish, file_handles_closed};
+OBJECT_TYPE_NAMED(object_file_type, "File", POOL_TAG('F', 'i', 'l', 'e'), file_finish, file_handles_closed);
 
 PFILE_OBJECT file_create(PDEVICE_OBJECT device, PCUNICODE_STRING name) {
     PFILE_OBJECT file = object_create(&object_file_type, sizeof(FILE_OBJECT));

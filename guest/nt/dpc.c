@@ -37,7 +37,7 @@ BOOLEAN NTAPI KeInsertQueueDpc(PRKDPC Dpc, PVOID SystemArgument1, PVOID SystemAr
 }
 NT_EXPORT(KeInsertQueueDpc);
 
-static BOOLEAN NTAPI KeRemoveQueueDpc(PRKDPC Dpc) {
+BOOLEAN NTAPI KeRemoveQueueDpc(PRKDPC Dpc) {
     if (!Dpc->DpcData)
         return FALSE;
     RemoveEntryList(&Dpc->DpcListEntry);

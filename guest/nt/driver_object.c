@@ -65,7 +65,7 @@ static void finish_driver(void *object) {
     }
 }
 
-OBJECT_TYPE object_driver_type = {"Driver", POOL_TAG('D', 'r', 'i', 'v'), finish_driver, NULL};
+OBJECT_TYPE_NAMED(object_driver_type, "Driver", POOL_TAG('D', 'r', 'i', 'v'), finish_driver, NULL);
 
 /* -------------------------------------------------------------------------------------------------- the record ---- */
 

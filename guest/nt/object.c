@@ -270,8 +270,12 @@ NTSTATUS NTAPI ZwClose(HANDLE Handle) {
         return STATUS_INVALID_HANDLE;
     void *object = *slot;
     *slot = NULL;
-    if (--header_of(object)->HandleCount == 0 && object_type(object)->close)
-        object_type(object)->close(object);
+    if (--header_of(object)->HandleCount == 0) {
+        if (object_type(object)->close)
+            object_type(object)->close(object);
+        if (object_type(object) == &object_event_type)
+            object_remove_name(object); /* devices and links are permanent, events that drivers name are not */
+    }
     ObfDereferenceObject(object);
     return STATUS_SUCCESS;
 }
@@ -341,11 +345,11 @@ static void finish_link(void *object) {
         ExFreePoolWithTag(link->target.Buffer, 0);
 }
 
-OBJECT_TYPE object_link_type = {"SymbolicLink", POOL_TAG('S', 'y', 'm', 'b'), finish_link, NULL};
-OBJECT_TYPE object_event_type = {"Event", POOL_TAG('E', 'v', 'e', 'n'), NULL, NULL};
-OBJECT_TYPE object_directory_type = {"Directory", POOL_TAG('D', 'i', 'r', 'e'), NULL, NULL};
-OBJECT_TYPE object_section_type = {"Section", POOL_TAG('S', 'e', 'c', 't'), NULL, NULL};
-OBJECT_TYPE object_callback_type = {"Callback", POOL_TAG('C', 'a', 'l', 'l'), NULL, NULL};
+OBJECT_TYPE_NAMED(object_link_type, "SymbolicLink", POOL_TAG('S', 'y', 'm', 'b'), finish_link, NULL);
+OBJECT_TYPE_NAMED(object_event_type, "Event", POOL_TAG('E', 'v', 'e', 'n'), NULL, NULL);
+OBJECT_TYPE_NAMED(object_directory_type, "Directory", POOL_TAG('D', 'i', 'r', 'e'), NULL, NULL);
+OBJECT_TYPE_NAMED(object_section_type, "Section", POOL_TAG('S', 'e', 'c', 't'), NULL, NULL);
+OBJECT_TYPE_NAMED(object_callback_type, "Callback", POOL_TAG('C', 'a', 'l', 'l'), NULL, NULL);
 
 /* Variables that hold pointers to the types: that is what `*IoFileObjectType` in a driver reads. */
 static POBJECT_TYPE IoDriverObjectType = &object_driver_type;

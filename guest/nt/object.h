@@ -20,13 +20,21 @@ typedef struct _OBJECT_HEADER {
 } OBJECT_HEADER, *POBJECT_HEADER;
 _Static_assert(sizeof(OBJECT_HEADER) == 0x30 && offsetof(OBJECT_HEADER, TypeIndex) == 0x18, "as in Windows");
 
-/* Our own: drivers only compare addresses. */
+/*
+ * Our own, but for the list that it begins with: its head points at itself, as it does on a Windows that keeps no lists
+ * of objects. Drivers only compare addresses, and those that were built with mingw-w64 fetch the address of a type with
+ * one step too many, which this leads back.
+ */
 struct _OBJECT_TYPE {
+    LIST_ENTRY TypeList;
     const char *name;
     ULONG tag;                    /* of the pool that objects of this type take */
     void (*finish)(void *object); /* called before the memory is given back; NULL: nothing to do */
     void (*close)(void *object);  /* called when its last handle is closed */
 };
+
+#define OBJECT_TYPE_NAMED(variable, name, tag, finish, close)                                                          \
+    OBJECT_TYPE variable = {{&variable.TypeList, &variable.TypeList}, name, tag, finish, close}
 
 extern OBJECT_TYPE object_driver_type, object_device_type, object_file_type, object_thread_type, object_process_type,
     object_event_type, object_link_type, object_directory_type, object_section_type, object_callback_type;

@@ -7,7 +7,7 @@
 #include "nt/rtl.h"
 #include "nt/thread.h"
 
-OBJECT_TYPE object_process_type = {"Process", POOL_TAG('P', 'r', 'o', 'c'), NULL, NULL};
+OBJECT_TYPE_NAMED(object_process_type, "Process", POOL_TAG('P', 'r', 'o', 'c'), NULL, NULL);
 
 static struct {
     OBJECT_HEADER header;

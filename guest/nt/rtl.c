@@ -139,3 +139,81 @@ VOID NTAPI RtlCopyUnicodeString(PUNICODE_STRING DestinationString, PCUNICODE_STR
         DestinationString->Buffer[length / sizeof(WCHAR)] = 0;
 }
 NT_EXPORT(RtlCopyUnicodeString);
+
+static VOID NTAPI RtlFillMemoryUlong(PULONG Destination, SIZE_T Length, ULONG Pattern) {
+    for (SIZE_T i = 0; i < Length / sizeof(ULONG); i++)
+        Destination[i] = Pattern;
+}
+NT_EXPORT(RtlFillMemoryUlong);
+
+/* ------------------------------------------------------------------------------------------------------ rights ---- */
+
+typedef struct _GENERIC_MAPPING {
+    ACCESS_MASK GenericRead, GenericWrite, GenericExecute, GenericAll;
+} GENERIC_MAPPING, *PGENERIC_MAPPING;
+
+static VOID NTAPI RtlMapGenericMask(ACCESS_MASK *AccessMask, const GENERIC_MAPPING *GenericMapping) {
+    const ACCESS_MASK meaning[] = {
+        GenericMapping->GenericAll,
+        GenericMapping->GenericExecute,
+        GenericMapping->GenericWrite,
+        GenericMapping->GenericRead,
+    };
+    enum { GENERIC_SHIFT = 28 };
+    for (u64 i = 0; i < ARRAY_SIZE(meaning); i++) {
+        ACCESS_MASK bit = 1u << (GENERIC_SHIFT + i);
+        if (*AccessMask & bit)
+            *AccessMask = (*AccessMask & ~bit) | meaning[i];
+    }
+}
+NT_EXPORT(RtlMapGenericMask);
+
+/* ------------------------------------------------------------------------------------------------------- once ----- */
+
+/* The two lowest bits are the state, the others the context that the initialization gave. */
+enum { ONCE_NEVER = 0, ONCE_PENDING = 1, ONCE_DONE = 2, ONCE_STATE = 3 };
+enum { RTL_RUN_ONCE_CHECK_ONLY = 1, RTL_RUN_ONCE_INIT_FAILED = 4 };
+typedef struct _RTL_RUN_ONCE {
+    u64 value;
+} RTL_RUN_ONCE, *PRTL_RUN_ONCE;
+typedef ULONG(NTAPI *PRTL_RUN_ONCE_INIT_FN)(PRTL_RUN_ONCE RunOnce, PVOID Parameter, PVOID *Context);
+
+static VOID NTAPI RtlRunOnceInitialize(PRTL_RUN_ONCE RunOnce) {
+    RunOnce->value = ONCE_NEVER;
+}
+NT_EXPORT(RtlRunOnceInitialize);
+
+/* STATUS_PENDING: the caller has to initialize, and to say so by RtlRunOnceComplete. */
+static NTSTATUS NTAPI RtlRunOnceBeginInitialize(PRTL_RUN_ONCE RunOnce, ULONG Flags, PVOID *Context) {
+    bool done = (RunOnce->value & ONCE_STATE) == ONCE_DONE;
+    if (done && Context)
+        *Context = (PVOID)(RunOnce->value & ~(u64)ONCE_STATE);
+    if (done)
+        return STATUS_SUCCESS;
+    if (Flags & RTL_RUN_ONCE_CHECK_ONLY)
+        return STATUS_UNSUCCESSFUL;
+    RunOnce->value = ONCE_PENDING;
+    return STATUS_PENDING;
+}
+NT_EXPORT(RtlRunOnceBeginInitialize);
+
+static NTSTATUS NTAPI RtlRunOnceComplete(PRTL_RUN_ONCE RunOnce, ULONG Flags, PVOID Context) {
+    if ((RunOnce->value & ONCE_STATE) != ONCE_PENDING)
+        return STATUS_UNSUCCESSFUL;
+    RunOnce->value = Flags & RTL_RUN_ONCE_INIT_FAILED ? ONCE_NEVER : (u64)Context | ONCE_DONE;
+    return STATUS_SUCCESS;
+}
+NT_EXPORT(RtlRunOnceComplete);
+
+static NTSTATUS NTAPI RtlRunOnceExecuteOnce(PRTL_RUN_ONCE RunOnce, PRTL_RUN_ONCE_INIT_FN InitFn, PVOID Parameter,
+                                            PVOID *Context) {
+    PVOID made = NULL;
+    if (RtlRunOnceBeginInitialize(RunOnce, 0, Context) == STATUS_SUCCESS)
+        return STATUS_SUCCESS;
+    bool good = InitFn(RunOnce, Parameter, &made);
+    RtlRunOnceComplete(RunOnce, good ? 0 : RTL_RUN_ONCE_INIT_FAILED, made);
+    if (good && Context)
+        *Context = made;
+    return good ? STATUS_SUCCESS : STATUS_UNSUCCESSFUL;
+}
+NT_EXPORT(RtlRunOnceExecuteOnce);

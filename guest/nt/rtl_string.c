@@ -494,3 +494,133 @@ static NTSTATUS NTAPI RtlGUIDFromString(PCUNICODE_STRING GuidString, GUID *Guid)
     return *text == '}' ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
 }
 NT_EXPORT(RtlGUIDFromString);
+
+/* ------------------------------------------------------------------------------------------------------ UTF-8 ---- */
+
+enum { REPLACEMENT = 0xfffd };
+
+/* One character of UTF-8; a byte that belongs to none counts as one, and as U+FFFD. */
+static u32 decode_utf8(const u8 *text, u64 left, u64 *ret_size) {
+    u32 size = text[0] < 0x80 ? 1 : text[0] >> 5 == 6 ? 2 : text[0] >> 4 == 14 ? 3 : text[0] >> 3 == 30 ? 4 : 0;
+    u32 character = size > 1 ? text[0] & (0x7fu >> size) : text[0];
+    *ret_size = 1;
+    if (!size || size > left)
+        return REPLACEMENT;
+    for (u32 i = 1; i < size; i++) {
+        if ((text[i] & 0xc0) != 0x80)
+            return REPLACEMENT;
+        character = character << 6 | (text[i] & 0x3f);
+    }
+    *ret_size = size;
+    return character;
+}
+
+/* With no destination, the bytes that it would take. */
+static NTSTATUS NTAPI RtlUTF8ToUnicodeN(PWSTR UnicodeStringDestination, ULONG UnicodeStringMaxByteCount,
+                                        PULONG UnicodeStringActualByteCount, PCSTR UTF8StringSource,
+                                        ULONG UTF8StringByteCount) {
+    const u8 *source = (const u8 *)UTF8StringSource;
+    NTSTATUS status = STATUS_SUCCESS;
+    ULONG written = 0, room = UnicodeStringDestination ? UnicodeStringMaxByteCount : ~0u;
+    u64 size;
+    for (u64 at = 0; at < UTF8StringByteCount; at += size) {
+        u32 character = decode_utf8(source + at, UTF8StringByteCount - at, &size);
+        WCHAR unit[2] = {(WCHAR)character, 0};
+        u32 units = character > 0xffff ? 2 : 1;
+        if (units == 2) {
+            unit[0] = (WCHAR)(0xd800 + ((character - 0x10000) >> 10));
+            unit[1] = (WCHAR)(0xdc00 + (character & 0x3ff));
+        }
+        if (character == REPLACEMENT)
+            status = STATUS_SOME_NOT_MAPPED;
+        if (room - written < units * sizeof(WCHAR)) {
+            status = STATUS_BUFFER_TOO_SMALL;
+            break;
+        }
+        for (u32 i = 0; i < units && UnicodeStringDestination; i++)
+            UnicodeStringDestination[written / sizeof(WCHAR) + i] = unit[i];
+        written += units * (ULONG)sizeof(WCHAR);
+    }
+    if (UnicodeStringActualByteCount)
+        *UnicodeStringActualByteCount = written;
+    return status;
+}
+NT_EXPORT(RtlUTF8ToUnicodeN);
+
+static u32 encode_utf8(u32 character, u8 bytes[4]) {
+    u32 size = character < 0x80 ? 1 : character < 0x800 ? 2 : character < 0x10000 ? 3 : 4;
+    static const u8 mark[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    for (u32 i = size - 1; i > 0; i--, character >>= 6)
+        bytes[i] = (u8)(0x80 | (character & 0x3f));
+    bytes[0] = (u8)(mark[size] | character);
+    return size;
+}
+
+static bool is_surrogate(WCHAR unit, WCHAR base) {
+    return (unit & 0xfc00) == base;
+}
+
+static NTSTATUS NTAPI RtlUnicodeToUTF8N(PSTR UTF8StringDestination, ULONG UTF8StringMaxByteCount,
+                                        PULONG UTF8StringActualByteCount, PCWSTR UnicodeStringSource,
+                                        ULONG UnicodeStringByteCount) {
+    NTSTATUS status = STATUS_SUCCESS;
+    ULONG written = 0, room = UTF8StringDestination ? UTF8StringMaxByteCount : ~0u;
+    u64 count = UnicodeStringByteCount / sizeof(WCHAR);
+    for (u64 i = 0; i < count; i++) {
+        u32 character = UnicodeStringSource[i];
+        if (is_surrogate((WCHAR)character, 0xd800) && i + 1 < count && is_surrogate(UnicodeStringSource[i + 1], 0xdc00))
+            character = 0x10000 + ((character & 0x3ff) << 10 | (UnicodeStringSource[++i] & 0x3ff));
+        else if ((character & 0xf800) == 0xd800) {
+            character = REPLACEMENT;
+            status = STATUS_SOME_NOT_MAPPED;
+        }
+        u8 bytes[4];
+        u32 size = encode_utf8(character, bytes);
+        if (room - written < size) {
+            status = STATUS_BUFFER_TOO_SMALL;
+            break;
+        }
+        if (UTF8StringDestination)
+            memcpy(UTF8StringDestination + written, bytes, size);
+        written += size;
+    }
+    if (UTF8StringActualByteCount)
+        *UTF8StringActualByteCount = written;
+    return status;
+}
+NT_EXPORT(RtlUnicodeToUTF8N);
+
+/* ---------------------------------------------------------------------------------------------------- patterns ---- */
+
+static WCHAR fold(WCHAR character, bool ignore_case) {
+    return ignore_case ? RtlUpcaseUnicodeChar(character) : character;
+}
+
+/* `*` is any text and `?` any character; the last `*` takes one character more whenever what follows does not fit. */
+static BOOLEAN NTAPI FsRtlIsNameInExpression(PUNICODE_STRING Expression, PUNICODE_STRING Name, BOOLEAN IgnoreCase,
+                                             PWSTR UpcaseTable) {
+    (void)UpcaseTable;
+    u64 pattern_length = Expression->Length / sizeof(WCHAR), length = Name->Length / sizeof(WCHAR);
+    u64 at = 0, pattern = 0, star = ~0ull, taken = 0;
+    while (at < length) {
+        WCHAR wanted = pattern < pattern_length ? Expression->Buffer[pattern] : 0;
+        if (pattern < pattern_length && wanted == u'*') {
+            star = pattern++;
+            taken = at;
+        } else if (pattern < pattern_length &&
+                   (wanted == u'?' || fold(wanted, IgnoreCase) == fold(Name->Buffer[at], IgnoreCase))) {
+            pattern++;
+            at++;
+        } else if (star != ~0ull) {
+            pattern = star + 1;
+            at = ++taken;
+        } else {
+            return FALSE;
+        }
+    }
+    while (pattern < pattern_length && Expression->Buffer[pattern] == u'*')
+        pattern++;
+    return pattern == pattern_length;
+}
+NT_EXPORT(FsRtlIsNameInExpression);
+NT_EXPORT_AS("RtlIsNameInExpression", FsRtlIsNameInExpression);

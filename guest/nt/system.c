@@ -332,3 +332,24 @@ static ULONG NTAPI RtlNtStatusToDosError(NTSTATUS Status) {
 }
 NT_EXPORT(RtlNtStatusToDosError);
 NT_EXPORT_AS("RtlNtStatusToDosErrorNoTeb", RtlNtStatusToDosError);
+
+/* ---------------------------------------------------------------------------------------------- size, verifier ---- */
+
+static ULONG NTAPI MmQuerySystemSize(VOID) {
+    enum { MmSmallSystem, MmMediumSystem, MmLargeSystem };
+    return MmSmallSystem; /* with less than 512 MiB Windows says so */
+}
+NT_EXPORT(MmQuerySystemSize);
+
+static BOOLEAN NTAPI MmIsThisAnNtAsSystem(VOID) {
+    return FALSE;
+}
+NT_EXPORT(MmIsThisAnNtAsSystem);
+
+static LOGICAL NTAPI MmIsDriverVerifying(PDRIVER_OBJECT DriverObject) {
+    (void)DriverObject; /* the verifier is on for all or for none */
+    return lab_options.verifier;
+}
+NT_EXPORT(MmIsDriverVerifying);
+NT_EXPORT_AS("MmIsDriverVerifyingByAddress", MmIsDriverVerifying);
+NT_EXPORT_AS("MmIsDriverSuspectForVerifier", MmIsDriverVerifying);

@@ -76,7 +76,7 @@ static void finish_thread(void *object) {
     RemoveEntryList(&((PKTHREAD)object)->all);
 }
 
-OBJECT_TYPE object_thread_type = {"Thread", POOL_TAG('T', 'h', 'r', 'e'), finish_thread, NULL};
+OBJECT_TYPE_NAMED(object_thread_type, "Thread", POOL_TAG('T', 'h', 'r', 'e'), finish_thread, NULL);
 
 /* ------------------------------------------------------------------------------------------------ taking turns ---- */
 
@@ -359,6 +359,13 @@ static NTSTATUS NTAPI KeExpandKernelStackAndCallout(PEXPAND_STACK_CALLOUT Callou
     return STATUS_SUCCESS;
 }
 NT_EXPORT(KeExpandKernelStackAndCallout);
+
+static NTSTATUS NTAPI KeExpandKernelStackAndCalloutEx(PEXPAND_STACK_CALLOUT Callout, PVOID Parameter, SIZE_T Size,
+                                                      BOOLEAN Wait, PVOID Context) {
+    (void)Wait, (void)Context;
+    return KeExpandKernelStackAndCallout(Callout, Parameter, Size);
+}
+NT_EXPORT(KeExpandKernelStackAndCalloutEx);
 
 static PVOID NTAPI PsGetCurrentThreadStackLimit(VOID) {
     return thread_current()->StackLimit;

@@ -180,3 +180,71 @@ void timer_forget_device(PDEVICE_OBJECT device) {
     IoStopTimer(device);
     ExFreePoolWithTag(device->Timer, IO_TIMER_TAG);
 }
+
+/* --------------------------------------------------------------------------------- timers that call by themselves ----
+ */
+
+typedef struct _EX_TIMER *PEX_TIMER;
+typedef VOID(NTAPI *PEXT_CALLBACK)(PEX_TIMER Timer, PVOID Context);
+
+/* Can be waited for as well. */
+struct _EX_TIMER {
+    KTIMER timer;
+    KDPC dpc;
+    PEXT_CALLBACK callback;
+    PVOID context;
+};
+enum { EX_TIMER_TAG = POOL_TAG('E', 'x', 'T', 'm') };
+#define EX_TIMER_NOTIFICATION 0x80000000u
+
+typedef struct _EXT_DELETE_PARAMETERS {
+    ULONG Version;
+    ULONG Reserved;
+    VOID(NTAPI *DeleteCallback)(PVOID Context);
+    PVOID DeleteContext;
+} EXT_DELETE_PARAMETERS, *PEXT_DELETE_PARAMETERS;
+
+static VOID NTAPI ex_timer_expired(PKDPC dpc, PVOID context, PVOID argument1, PVOID argument2) {
+    (void)dpc, (void)argument1, (void)argument2;
+    PEX_TIMER timer = context;
+    timer->callback(timer, timer->context);
+}
+
+static PEX_TIMER NTAPI ExAllocateTimer(PEXT_CALLBACK Callback, PVOID CallbackContext, ULONG Attributes) {
+    PEX_TIMER timer = pool_allocate(NonPagedPool, sizeof(*timer), EX_TIMER_TAG);
+    if (!timer)
+        return NULL;
+    timer_initialize(&timer->timer, Attributes & EX_TIMER_NOTIFICATION ? NotificationTimer : SynchronizationTimer);
+    KeInitializeDpc(&timer->dpc, ex_timer_expired, timer);
+    timer->callback = Callback;
+    timer->context = CallbackContext;
+    return timer;
+}
+NT_EXPORT(ExAllocateTimer);
+
+/* The period, in units of 100 ns, is rounded up to milliseconds. */
+static BOOLEAN NTAPI ExSetTimer(PEX_TIMER Timer, LONGLONG DueTime, LONGLONG Period, PVOID Parameters) {
+    enum { UNITS = 10000 };
+    (void)Parameters;
+    LARGE_INTEGER due = {.QuadPart = DueTime};
+    return KeSetTimerEx(&Timer->timer, due, (LONG)((Period + UNITS - 1) / UNITS), Timer->callback ? &Timer->dpc : NULL);
+}
+NT_EXPORT(ExSetTimer);
+
+static BOOLEAN NTAPI ExCancelTimer(PEX_TIMER Timer, PVOID Parameters) {
+    (void)Parameters;
+    return KeCancelTimer(&Timer->timer);
+}
+NT_EXPORT(ExCancelTimer);
+
+/* A callback that is queued already would run into nothing. */
+static BOOLEAN NTAPI ExDeleteTimer(PEX_TIMER Timer, BOOLEAN Cancel, BOOLEAN Wait, PEXT_DELETE_PARAMETERS Parameters) {
+    (void)Cancel, (void)Wait;
+    bool was_set = timer_cancel(&Timer->timer);
+    KeRemoveQueueDpc(&Timer->dpc);
+    ExFreePoolWithTag(Timer, EX_TIMER_TAG);
+    if (Parameters && Parameters->DeleteCallback)
+        Parameters->DeleteCallback(Parameters->DeleteContext);
+    return was_set;
+}
+NT_EXPORT(ExDeleteTimer);

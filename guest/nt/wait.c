@@ -29,6 +29,7 @@ static void take(PDISPATCHER_HEADER header, PKTHREAD thread) {
         header->SignalState = 0;
         break;
     case SemaphoreObject:
+    case QueueObject:
         header->SignalState--;
         break;
     case MutantObject:
