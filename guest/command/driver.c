@@ -133,6 +133,8 @@ static NTSTATUS control(PFILE_OBJECT file, u32 code, const void *input, u32 inpu
     NTSTATUS status = failed ? STATUS_NO_MEMORY : file_control(file, UserMode, &request, &result);
     copy_back(output, out, output_size);
     if (status != STATUS_PENDING) {
+        user_pages_check_unlocked(in, input_size);
+        user_pages_check_unlocked(out, output_size);
         user_pages_unmap(in, input_size);
         user_pages_unmap(out, output_size);
     }
@@ -161,8 +163,10 @@ static NTSTATUS transfer(const char *name, UCHAR major, void *bytes, u32 size, u
     void *buffer = user_buffer(bytes, size, &failed);
     status = failed ? STATUS_NO_MEMORY : file_transfer(file, UserMode, major, buffer, size, offset, &result);
     copy_back(bytes, buffer, size);
-    if (status != STATUS_PENDING)
+    if (status != STATUS_PENDING) {
+        user_pages_check_unlocked(buffer, size);
         user_pages_unmap(buffer, size);
+    }
     report(status, &result);
     file_close(file, UserMode);
     return status;

@@ -266,9 +266,13 @@ bool frame_lock(u64 pfn) {
     return true;
 }
 
-bool frame_unlock(u64 pfn) {
+bool frame_is_locked(u64 pfn) {
     MMPFN *frame = frame_record(pfn);
-    if (!frame || !is_active(pfn) || frame->u3.ReferenceCount <= owners(pfn))
+    return frame && is_active(pfn) && frame->u3.ReferenceCount > owners(pfn);
+}
+
+bool frame_unlock(u64 pfn) {
+    if (!frame_is_locked(pfn))
         return false;
     drop_reference(pfn);
     return true;

@@ -131,6 +131,7 @@ void frame_zero(u64 pfn);
 /* Locking keeps a frame from being used for anything else. False: it is locked as often as can be counted. */
 bool frame_lock(u64 pfn);
 bool frame_unlock(u64 pfn); /* false: it is not locked */
+bool frame_is_locked(u64 pfn);
 
 /* Counts a mapping made (1) or removed (-1) besides the owner's. Knows nothing of frames that are in no use. */
 void frame_count_mapping(u64 pfn, int change);

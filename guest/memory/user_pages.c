@@ -1,6 +1,8 @@
 #include "memory/user_pages.h"
 
 #include "memory/frames.h"
+#include "memory/ledger.h"
+#include "memory/mdl.h"
 #include "paging/paging.h"
 #include "paging/space.h"
 
@@ -80,4 +82,35 @@ void user_pages_unmap(void *base, u64 bytes) {
     u64 first = ((u64)base - USER_PAGES) >> PAGE_SHIFT;
     for (u64 i = 0; base && i < PAGES_OF(bytes); i++)
         unmap_page(first + i);
+}
+
+/* ------------------------------------------------------------------------------------------------- left locked ---- */
+
+static u64 count_locked(u64 base, u64 pages) {
+    u64 count = 0;
+    for (u64 i = 0; i < pages; i++)
+        count += frame_is_locked(pte_pfn(*pt_entry(base + i * PAGE_SIZE, PT)));
+    return count;
+}
+
+/* A driver's lock of pages that begin there; NULL where nobody knows of it. */
+static const struct ledger_entry *find_lock(u64 base, u64 pages) {
+    for (u64 i = 0; i < LEDGER_ENTRIES; i++) {
+        const struct ledger_entry *entry = &ledger_entries[i];
+        const MDL *mdl = (const MDL *)entry->address;
+        u64 physical;
+        if (entry->driver && entry->kind == LEDGER_LOCK && pt_translate(entry->address, &physical) &&
+            (u64)mdl->StartVa - base < pages * PAGE_SIZE)
+            return entry;
+    }
+    return NULL;
+}
+
+void user_pages_check_unlocked(const void *base, u64 bytes) {
+    u64 count = base ? count_locked((u64)base, PAGES_OF(bytes)) : 0;
+    const struct ledger_entry *lock = count && lab_options.verifier ? find_lock((u64)base, PAGES_OF(bytes)) : NULL;
+    if (lock)
+        KeBugCheckEx(DRIVER_LEFT_LOCKED_PAGES_IN_PROCESS, lock->caller, 0, lock->address, count);
+    if (count)
+        KeBugCheckEx(PROCESS_HAS_LOCKED_PAGES, 0, (ULONG_PTR)PsGetCurrentProcess(), count, 0);
 }

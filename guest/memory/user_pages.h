@@ -20,3 +20,9 @@ void user_pages_release(void *base, u64 pages);
 /* Zeroed pages that user mode may read and write; NULL when frames or addresses have run out, or for no bytes. */
 void *user_pages_map(u64 bytes);
 void user_pages_unmap(void *base, u64 bytes);
+
+/*
+ * A program is about to end: stops if a driver has locked pages in its buffer and not unlocked them. That is bug check
+ * 0x76, and in verifier mode, where the locks are known, 0xCB.
+ */
+void user_pages_check_unlocked(const void *base, u64 bytes);

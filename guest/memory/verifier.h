@@ -17,6 +17,19 @@ enum verifier_subcode {
     VERIFIER_FREE_PAGED_IRQL = 0x11,
     VERIFIER_FREE_IRQL = 0x12,
     VERIFIER_FREED_TWICE = 0x13,
+    VERIFIER_RAISE_IRQL = 0x30,
+    VERIFIER_LOWER_IRQL = 0x31,
+    VERIFIER_SPIN_LOCK_RELEASE_IRQL = 0x32,
+    VERIFIER_FAST_MUTEX_ACQUIRE_IRQL = 0x33,
+    VERIFIER_FAST_MUTEX_RELEASE_IRQL = 0x34,
+    VERIFIER_RESOURCE_ACQUIRE_APCS = 0x37,
+    VERIFIER_RESOURCE_RELEASE_APCS = 0x38,
+    VERIFIER_WAIT_IRQL = 0x3b,
+    VERIFIER_BAD_HANDLE = 0x3c,
+    VERIFIER_REGION_NOT_ENTERED = 0x3e,
+    VERIFIER_SPIN_LOCK_ACQUIRE_LOW_IRQL = 0x40,
+    VERIFIER_SPIN_LOCK_RELEASE_LOW_IRQL = 0x41,
+    VERIFIER_SPIN_LOCK_ACQUIRE_IRQL = 0x42,
     VERIFIER_LEAK = 0x62,
     VERIFIER_LOCK_NO_RAM = 0x6f,
     VERIFIER_LOCK_IRQL = 0x70,
@@ -33,6 +46,7 @@ enum verifier_subcode {
     VERIFIER_UNLOCK_NONPAGED = 0x7d,
     VERIFIER_PAGES_IRQL = 0x7e,
     VERIFIER_BUILD_PAGED = 0x7f,
+    VERIFIER_SET_EVENT_IRQL = 0x80,
     VERIFIER_MAP_OLD = 0x81,
     VERIFIER_MAP_BUGCHECK = 0x82,
     VERIFIER_IO_SPACE_NOT_LOCKED = 0x83,
@@ -61,7 +75,7 @@ struct verifier_rule {
     const char *parameter[3]; /* NULL: reserved */
     const char *sentence;
 };
-enum { VERIFIER_RULES = 42 };
+enum { VERIFIER_RULES = 56 };
 extern const struct verifier_rule verifier_rules[VERIFIER_RULES];
 
 /* What stopped the guest, if that was a rule: which one, and where the call that broke it returns to (0: no call). */

@@ -3,6 +3,7 @@
  * protection, remove locks, and the regions in which no APC may come. There are no APCs here, but their bookkeeping is
  * kept, because drivers ask and because a region that is not left is an error.
  */
+#include "memory/verifier.h"
 #include "nt/irql.h"
 #include "nt/thread.h"
 
@@ -17,6 +18,8 @@ NT_EXPORT_AS("FsRtlEnterFileSystem", KeEnterCriticalRegion);
 
 VOID NTAPI KeLeaveCriticalRegion(VOID) {
     PKTHREAD thread = thread_current();
+    if (!thread->apcs_disabled && lab_options.verifier)
+        verifier_stop(VERIFIER_REGION_NOT_ENTERED, __builtin_return_address(0), 0, 0, 0);
     if (!thread->apcs_disabled)
         KeBugCheckEx(APC_INDEX_MISMATCH, (ULONG_PTR)__builtin_return_address(0), 0, 0, 0);
     thread->apcs_disabled--;
@@ -62,6 +65,7 @@ static VOID NTAPI ExReleaseFastMutexUnsafe(PFAST_MUTEX Mutex) {
 NT_EXPORT(ExReleaseFastMutexUnsafe);
 
 static VOID NTAPI ExAcquireFastMutex(PFAST_MUTEX Mutex) {
+    verify_irql(APC_LEVEL, VERIFIER_FAST_MUTEX_ACQUIRE_IRQL, __builtin_return_address(0), (u64)Mutex, 0);
     KIRQL old = KfRaiseIrql(APC_LEVEL);
     ExAcquireFastMutexUnsafe(Mutex);
     Mutex->OldIrql = old;
@@ -70,6 +74,8 @@ NT_EXPORT(ExAcquireFastMutex);
 
 static VOID NTAPI ExReleaseFastMutex(PFAST_MUTEX Mutex) {
     KIRQL old = (KIRQL)Mutex->OldIrql;
+    if (lab_options.verifier && irql_current() != APC_LEVEL)
+        verifier_stop(VERIFIER_FAST_MUTEX_RELEASE_IRQL, __builtin_return_address(0), irql_current(), (u64)Mutex, 0);
     ExReleaseFastMutexUnsafe(Mutex);
     KeLowerIrql(old);
 }

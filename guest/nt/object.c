@@ -1,6 +1,7 @@
 #include "nt/object.h"
 
 #include "memory/pool.h"
+#include "memory/verifier.h"
 #include "nt/driver.h"
 #include "nt/list.h"
 #include "nt/rtl.h"
@@ -288,6 +289,8 @@ static NTSTATUS NTAPI ObReferenceObjectByHandle(HANDLE Handle, ACCESS_MASK Desir
     (void)DesiredAccess, (void)AccessMode, (void)HandleInformation; /* there is no security to refuse anybody */
     void *object = handle_object(Handle);
     *Object = NULL;
+    if (!object && lab_options.verifier)
+        verifier_stop(VERIFIER_BAD_HANDLE, __builtin_return_address(0), (u64)Handle, (u64)ObjectType, 0);
     if (!object)
         return STATUS_INVALID_HANDLE;
     if (ObjectType && object_type(object) != ObjectType)

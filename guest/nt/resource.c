@@ -2,6 +2,8 @@
  * resource.c - ERESOURCEs: many readers or one writer. Owners are not kept by thread, except for the writer, which is
  * enough to tell the documented misuse: releasing what the thread does not own (bug check 0xE3).
  */
+#include "memory/verifier.h"
+#include "nt/irql.h"
 #include "nt/rtl.h"
 #include "nt/thread.h"
 
@@ -35,7 +37,16 @@ static NTSTATUS NTAPI ExDeleteResourceLite(PERESOURCE Resource) {
 }
 NT_EXPORT(ExDeleteResourceLite);
 
+/* A program's thread could be suspended while it holds the resource, by an APC; the system's threads cannot. */
+static inline __attribute__((always_inline)) void verify_apcs(PERESOURCE resource, enum verifier_subcode subcode) {
+    const KTHREAD *thread = thread_current();
+    if (lab_options.verifier && thread->previous_mode == UserMode && !thread->apcs_disabled &&
+        irql_current() < APC_LEVEL)
+        verifier_stop(subcode, __builtin_return_address(0), irql_current(), thread->apcs_disabled, (u64)resource);
+}
+
 static BOOLEAN NTAPI ExAcquireResourceExclusiveLite(PERESOURCE Resource, BOOLEAN Wait) {
+    verify_apcs(Resource, VERIFIER_RESOURCE_ACQUIRE_APCS);
     while (Resource->ActiveCount && !is_mine(Resource)) {
         if (!Wait)
             return FALSE;
@@ -51,6 +62,7 @@ NT_EXPORT(ExAcquireResourceExclusiveLite);
 
 /* Whoever has it exclusively gets it once more. */
 static BOOLEAN NTAPI ExAcquireResourceSharedLite(PERESOURCE Resource, BOOLEAN Wait) {
+    verify_apcs(Resource, VERIFIER_RESOURCE_ACQUIRE_APCS);
     while (Resource->Flag & RESOURCE_EXCLUSIVE && !is_mine(Resource)) {
         if (!Wait)
             return FALSE;
@@ -76,6 +88,7 @@ static VOID NTAPI ExReleaseResourceForThreadLite(PERESOURCE Resource, ULONG_PTR 
 NT_EXPORT(ExReleaseResourceForThreadLite);
 
 static VOID NTAPI ExReleaseResourceLite(PERESOURCE Resource) {
+    verify_apcs(Resource, VERIFIER_RESOURCE_RELEASE_APCS);
     ExReleaseResourceForThreadLite(Resource, self());
 }
 NT_EXPORT(ExReleaseResourceLite);

@@ -2,7 +2,14 @@
  * spin_lock.c - spin locks. With one processor raising the IRQL already keeps everyone else away; the lock itself only
  * shows misuse: taken twice is a deadlock on Windows too (bug check 0x0F), and released without being held is 0x10.
  */
+#include "memory/verifier.h"
 #include "nt/irql.h"
+
+/* Stops when the verifier is on and the caller does not run where a call with a spin lock belongs. */
+static inline __attribute__((always_inline)) void verify(bool good, enum verifier_subcode subcode, PKSPIN_LOCK lock) {
+    if (lab_options.verifier && !good)
+        verifier_stop(subcode, __builtin_return_address(0), irql_current(), (u64)lock, 0);
+}
 
 enum { LOCK_FREE = 0, LOCK_TAKEN = 1 };
 
@@ -24,6 +31,7 @@ static VOID NTAPI KeInitializeSpinLock(PKSPIN_LOCK SpinLock) {
 NT_EXPORT(KeInitializeSpinLock);
 
 KIRQL NTAPI KeAcquireSpinLockRaiseToDpc(PKSPIN_LOCK SpinLock) {
+    verify(irql_current() <= DISPATCH_LEVEL, VERIFIER_SPIN_LOCK_ACQUIRE_IRQL, SpinLock);
     KIRQL old = KfRaiseIrql(DISPATCH_LEVEL);
     acquire(SpinLock);
     return old;
@@ -37,6 +45,7 @@ static VOID NTAPI KeAcquireSpinLock(PKSPIN_LOCK SpinLock, PKIRQL OldIrql) {
 NT_EXPORT(KeAcquireSpinLock);
 
 VOID NTAPI KeReleaseSpinLock(PKSPIN_LOCK SpinLock, KIRQL NewIrql) {
+    verify(irql_current() == DISPATCH_LEVEL, VERIFIER_SPIN_LOCK_RELEASE_IRQL, SpinLock);
     release(SpinLock);
     irql_lower(NewIrql);
 }
@@ -44,11 +53,13 @@ NT_EXPORT(KeReleaseSpinLock);
 NT_EXPORT_AS("KfReleaseSpinLock", KeReleaseSpinLock);
 
 static VOID NTAPI KeAcquireSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock) {
+    verify(irql_current() >= DISPATCH_LEVEL, VERIFIER_SPIN_LOCK_ACQUIRE_LOW_IRQL, SpinLock);
     acquire(SpinLock);
 }
 NT_EXPORT(KeAcquireSpinLockAtDpcLevel);
 
 static VOID NTAPI KeReleaseSpinLockFromDpcLevel(PKSPIN_LOCK SpinLock) {
+    verify(irql_current() >= DISPATCH_LEVEL, VERIFIER_SPIN_LOCK_RELEASE_LOW_IRQL, SpinLock);
     release(SpinLock);
 }
 NT_EXPORT(KeReleaseSpinLockFromDpcLevel);

@@ -1,5 +1,6 @@
 #include "nt/wait.h"
 
+#include "memory/verifier.h"
 #include "nt/clock.h"
 #include "nt/dpc.h"
 #include "nt/irql.h"
@@ -90,7 +91,7 @@ static void check_irql(PVOID object, PLARGE_INTEGER timeout, PVOID caller) {
     if (irql_current() < DISPATCH_LEVEL || !may_block)
         return;
     if (lab_options.verifier)
-        KeBugCheckEx(DRIVER_VERIFIER_DETECTED_VIOLATION, 0x3b, irql_current(), (ULONG_PTR)object, (ULONG_PTR)timeout);
+        verifier_stop(VERIFIER_WAIT_IRQL, caller, irql_current(), (u64)object, (u64)timeout);
     if (dpc_is_running())
         KeBugCheckEx(ATTEMPTED_SWITCH_FROM_DPC, (ULONG_PTR)caller, (ULONG_PTR)thread_current(), 0, 0);
     KeBugCheckEx(IRQL_NOT_LESS_OR_EQUAL, (ULONG_PTR)object, irql_current(), 0, (ULONG_PTR)caller);
@@ -203,6 +204,7 @@ NT_EXPORT(KeInitializeEvent);
 
 LONG NTAPI KeSetEvent(PRKEVENT Event, KPRIORITY Increment, BOOLEAN Wait) {
     (void)Increment, (void)Wait;
+    verify_irql(DISPATCH_LEVEL, VERIFIER_SET_EVENT_IRQL, __builtin_return_address(0), (u64)Event, 0);
     return set_state(&Event->Header, 1);
 }
 NT_EXPORT(KeSetEvent);

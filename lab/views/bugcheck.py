@@ -7,6 +7,7 @@ from lab.snapshot import Snapshot
 from lab.views.cells import address_cell, line
 from lab.views.registry import view
 from lab.views.report import Cell, Json, KeyValues, Line, Lines, Report, Role
+from lab.views.stopcodes import Explanation, explain_stop
 from lab.x86.address import VirtualAddress
 
 __all__ = ["show_bugcheck"]
@@ -31,11 +32,16 @@ def _data(snapshot: Snapshot, stop: BugCheck) -> dict[str, Json]:
         "code": f"{stop.code:#010x}",
         "name": stop.name,
         "parameters": [hex(each) for each in stop.parameters],
+        "meanings": list(_explained(snapshot, stop).meanings),
         "caller": hex(stop.caller),
         "caller_symbol": _caller(snapshot, stop),
         "cr2": hex(stop.cr2),
         "registers": {name: hex(value) for name, value in stop.registers.items()},
     }
+
+
+def _explained(snapshot: Snapshot, stop: BugCheck) -> Explanation:
+    return explain_stop(snapshot.guest, stop.code, stop.parameters)
 
 
 def _caller(snapshot: Snapshot, stop: BugCheck) -> str | None:
@@ -46,9 +52,15 @@ def _caller(snapshot: Snapshot, stop: BugCheck) -> str | None:
 
 def _block(snapshot: Snapshot, stop: BugCheck) -> KeyValues:
     symbol = _caller(snapshot, stop)
+    explained = _explained(snapshot, stop)
+    meant = zip(stop.parameters, explained.meanings, strict=True)
     items: list[tuple[str, Line]] = [
         ("STOP", line(Cell(f"{stop.code:#010x}  {stop.name}", Role.BAD))),
-        *((f"parameter {i}", line(f"{each:#018x}")) for i, each in enumerate(stop.parameters, 1)),
+        *([("", line(explained.sentence))] if explained.sentence else []),
+        *(
+            (f"parameter {i}", line(f"{value:#018x}", *([f"  {meaning}"] if meaning else [])))
+            for i, (value, meaning) in enumerate(meant, 1)
+        ),
         ("called from", line(address_cell(VirtualAddress(stop.caller)), Cell(f"  {symbol or ''}", Role.SYMBOL))),
     ]
     return KeyValues(tuple(items))

@@ -266,8 +266,89 @@ def test_under_the_verifier_mapping_nonpaged_pool_again_is_named(
     with Machine(MachineOptions(append=("verifier",))) as machine:
         text = text_of(run(machine, sample("remap")))
 
-    assert "mapped with flags that do not allow it" in text
+    assert "the driver mapped an MDL that has a system address already" in text
+    assert "flags that must not be set: MDL_SOURCE_IS_NONPAGED_POOL" in text
     assert "MmMapLockedPagesSpecifyCache" in text
+
+
+RULES = {
+    # What headers make of these two are instructions; the calls themselves are found by their names.
+    0x30: 'UNICODE_STRING n = RTL_CONSTANT_STRING(L"KfRaiseIrql"); KIRQL (NTAPI *f)(KIRQL) = '
+    "MmGetSystemRoutineAddress(&n); f(HIGH_LEVEL); f(DISPATCH_LEVEL);",
+    0x31: 'UNICODE_STRING n = RTL_CONSTANT_STRING(L"KeLowerIrql"); VOID (NTAPI *f)(KIRQL) = '
+    "MmGetSystemRoutineAddress(&n); f(DISPATCH_LEVEL);",
+    0x32: "KSPIN_LOCK l; KIRQL q; KeInitializeSpinLock(&l); KeAcquireSpinLock(&l, &q); "
+    "KeReleaseSpinLock(&l, q); KeReleaseSpinLock(&l, q);",
+    0x33: "FAST_MUTEX m; KIRQL q; ExInitializeFastMutex(&m); KeRaiseIrql(DISPATCH_LEVEL, &q); ExAcquireFastMutex(&m);",
+    0x34: "FAST_MUTEX m; ExInitializeFastMutex(&m); ExAcquireFastMutex(&m); KeLowerIrql(PASSIVE_LEVEL); "
+    "ExReleaseFastMutex(&m);",
+    0x3B: "KEVENT e; KIRQL q; KeInitializeEvent(&e, NotificationEvent, FALSE); KeRaiseIrql(DISPATCH_LEVEL, &q); "
+    "KeWaitForSingleObject(&e, Executive, KernelMode, FALSE, NULL);",
+    0x3C: "PVOID o; ObReferenceObjectByHandle((HANDLE)0x1234, 0, NULL, KernelMode, &o, NULL);",
+    0x3E: "KeLeaveCriticalRegion();",
+    0x40: "KSPIN_LOCK l; KeInitializeSpinLock(&l); KeAcquireSpinLockAtDpcLevel(&l);",
+    0x41: "KSPIN_LOCK l; KeInitializeSpinLock(&l); KeReleaseSpinLockFromDpcLevel(&l);",
+    0x42: "KSPIN_LOCK l; KIRQL q; KeInitializeSpinLock(&l); KeRaiseIrql(HIGH_LEVEL, &q); KeAcquireSpinLock(&l, &q);",
+    0x80: "KEVENT e; KIRQL q; KeInitializeEvent(&e, NotificationEvent, FALSE); KeRaiseIrql(HIGH_LEVEL, &q); "
+    "KeSetEvent(&e, 0, FALSE);",
+}
+"""Bodies that break a rule of Driver Verifier, by its number."""
+
+
+@pytest.mark.parametrize("rule", RULES, ids=hex)
+def test_the_verifier_names_rules_of_irql_locks_and_handles(
+    nothing_left: Path, written: Callable[..., DriverImage], rule: int
+) -> None:
+    with Machine(MachineOptions(append=("verifier",))) as machine:
+        session = run(machine, written(f"{RULES[rule]} return STATUS_SUCCESS;"))
+        stop: Any = session_report(session).data["bugcheck"]
+
+    assert (int(stop["code"], 16), int(stop["parameters"][0], 16)) == (0xC4, rule)
+    assert stop["meanings"][0].startswith("the driver ")
+    assert (stop["driver"]["function"], stop["driver"]["file"]) == ("DriverEntry", "made.c")
+
+
+LOCKER = r"""#include <ntddk.h>
+VOID Unload(PDRIVER_OBJECT d) { IoDeleteDevice(d->DeviceObject); }
+NTSTATUS Open(PDEVICE_OBJECT d, PIRP irp) { irp->IoStatus.Status = 0; IoCompleteRequest(irp, 0); return 0; }
+NTSTATUS Control(PDEVICE_OBJECT d, PIRP irp) {
+    PIO_STACK_LOCATION s = IoGetCurrentIrpStackLocation(irp);
+    PMDL mdl = IoAllocateMdl(s->Parameters.DeviceIoControl.Type3InputBuffer, 100, FALSE, FALSE, NULL);
+    MmProbeAndLockPages(mdl, UserMode, IoReadAccess);
+    return Open(d, irp);
+}
+NTSTATUS DriverEntry(PDRIVER_OBJECT d, PUNICODE_STRING r) {
+    UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\Device\\Locker");
+    d->DriverUnload = Unload;
+    d->MajorFunction[IRP_MJ_CREATE] = d->MajorFunction[IRP_MJ_CLOSE] = Open;
+    d->MajorFunction[IRP_MJ_DEVICE_CONTROL] = Control;
+    PDEVICE_OBJECT device;
+    return IoCreateDevice(d, 0, &name, FILE_DEVICE_UNKNOWN, 0, FALSE, &device);
+}
+"""
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 0x76), (("verifier",), 0xCB)])
+def test_a_program_that_ends_with_its_pages_left_locked_stops_the_system(
+    nothing_left: Path, tmp_path: Path, options: tuple[str, ...], code: int
+) -> None:
+    source = tmp_path / "locker.c"
+    source.write_text(LOCKER)
+    image = DriverImage.load(build([source], tmp_path / "locker.sys").path)
+
+    with Machine(MachineOptions(append=options)) as machine:
+        session = Session(machine)
+        session.load(image)
+        device = find_device(machine, session.guest, "locker")
+        with session.guarded():
+            session.control(device, 0x222003, bytes(100), bytearray())
+        report: Any = session_report(session).data["bugcheck"]
+        text = text_of(session)
+
+    assert int(report["code"], 16) == code
+    assert int(report["parameters"][3 if code == 0xCB else 2], 16) == 1
+    if code == 0xCB:
+        assert "locker.c:7" in text  # where the call is that locked them
 
 
 # ---------------------------------------------------------------------------------------------------- requests ----

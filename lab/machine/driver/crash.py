@@ -14,7 +14,7 @@ from lab.machine.disassembly import Instruction, disassemble
 from lab.machine.driver.load import EXCEPTION_ENTRY, drivers, kept_image
 from lab.views.cells import address_cell, line, walk_line
 from lab.views.report import Block, Cell, Json, KeyValues, Line, Lines, Role
-from lab.views.stopcodes import parameter_meanings, stop_sentence
+from lab.views.stopcodes import explain_stop
 from lab.views.walk import walk_data
 from lab.x86.address import VirtualAddress
 
@@ -37,16 +37,10 @@ LONGEST_INSTRUCTION = 15
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)))
 EXCEPTIONS = (0x1E, 0x7E, 0x8E)
 RELATIVE = re.compile(r"\[rip \+ (0x[0-9a-f]+)\]")
-TAGS = ("the tag", "the tag it had", "the tag it has", "the tag that was given")
-FLAGS = (
-    "its flags",
-    "those that forbid it",
-    "one of those is needed",
-    "the flag that is missing",
-    "the flag that forbids it",
-)
 MDL_FLAGS = 0xFFFF
-NAMES = ("its name", "the driver's name")
+IS_TAG, IS_FLAGS, IS_NAME = (re.compile(rf"\b{word}\b") for word in ("tag", "flags?", "name"))
+"""What a parameter is, by a word of its meaning."""
+
 WITH_ADDRESS_FIRST = (0x0A, 0x50, 0xBE, 0xCC, 0xCD, 0xCE, 0xD1, 0xD5, 0xD6, 0xFC)
 
 
@@ -81,6 +75,7 @@ class Crash:
         self._snapshot: Snapshot = machine.snapshot()
         self._drivers = drivers(machine)
         self._images: dict[int, DriverImage | None] = {}
+        self._explained = explain_stop(self._snapshot.guest, stop.code, stop.parameters)
         self.trapped = stop.registers["vector"] != machine.kernel.constant("LAB_NO_VECTOR")
 
     # --------------------------------------------------------------------------------------------------- places ----
@@ -142,11 +137,11 @@ class Crash:
 
     def _head(self) -> Iterator[Line]:
         yield line(Cell(f"STOP {self.stop.code:#010x}  {self.stop.name}", Role.BAD))
-        if sentence := stop_sentence(self.stop.code):
-            yield line(f"  {sentence}")
+        if self._explained.sentence:
+            yield line(f"  {self._explained.sentence}")
 
     def _parameters(self) -> Iterator[tuple[str, Line]]:
-        meanings = parameter_meanings(self.stop.code, self.stop.parameters)
+        meanings = self._explained.meanings
         last = max((i for i, each in enumerate(self.stop.parameters) if each or meanings[i]), default=-1)
         for index, (value, meaning) in enumerate(zip(self.stop.parameters, meanings, strict=True)):
             if index <= last:
@@ -156,11 +151,11 @@ class Crash:
     def _value(self, index: int, value: int, meaning: str) -> str:
         """What a parameter says beyond its number, with what joins it to its meaning."""
         text = ""
-        if meaning in TAGS:
+        if IS_TAG.search(meaning) and index:
             text = repr(value.to_bytes(8, "little")[:4].decode("latin-1"))
-        elif meaning in NAMES:
+        elif IS_NAME.search(meaning):
             text = self._text(value)
-        elif meaning in FLAGS:
+        elif IS_FLAGS.search(meaning) and index:
             text = " ".join(self.machine.kernel.enum("mdl_flag").flags_of(value & MDL_FLAGS))
         elif self.stop.code in EXCEPTIONS and index == 0:
             text = ntstatus(self.machine.kernel, value)
@@ -268,13 +263,12 @@ class Crash:
 
     def to_json(self) -> dict[str, Json]:
         """The report for programs."""
-        meanings = parameter_meanings(self.stop.code, self.stop.parameters)
         culprit = self.culprit
         found: dict[str, Json] = {
             "code": f"{self.stop.code:#010x}",
             "name": self.stop.name,
             "parameters": [hex(each) for each in self.stop.parameters],
-            "meanings": list(meanings),
+            "meanings": list(self._explained.meanings),
             "driver": None if culprit is None else culprit.to_json(),
             "trace": [self.place(each, returned_to=True).to_json() for each in self.stop.trace],
             "registers": {name: hex(value) for name, value in self.stop.registers.items()},
