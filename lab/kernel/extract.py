@@ -128,7 +128,8 @@ class _Types:
         name = _name(die) or hint
         if name:
             self.enums.setdefault(name, values)
-        self.constants.update(values)
+        else:
+            self.constants.update(values)
         return self._add("enum", f"enum {name}" if _name(die) else name, _size(die), name)
 
     def _array(self, die: DIE, hint: str) -> int:

@@ -7,6 +7,7 @@ Everything is looked up by the name the C sources use.
 from __future__ import annotations
 
 import bisect
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -323,13 +324,18 @@ class KernelImage:
 
     def find_constant(self, name: str) -> int | None:
         """The value of one enumerator of any enum, or None."""
-        found: int | None = self.record["constants"].get(name)
+        found: int | None = self._constants.get(name)
         return found
 
     def variable_type(self, name: str) -> Type | None:
         """The C type of a global variable, or None."""
         index = self.record["variables"].get(name)
         return None if index is None else self._type(index)
+
+    @cached_property
+    def _constants(self) -> Mapping[str, int]:
+        """All enumerators, of enums with names and of those without."""
+        return dict(ChainMap(self.record["constants"], *self.record["enums"].values()))
 
     # ------------------------------------------------------------------------------------------------ exports ----
 
