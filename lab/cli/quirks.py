@@ -71,8 +71,6 @@ def _verdicts(quirk: Quirk, case: Case) -> tuple[str, str]:
 
 
 def _verdict(found: Prediction) -> str:
-    if found.ok:
-        return "no fault"
     codes = "".join(f" or {found.vector}({'|'.join(code.names()) or 0})" for code in found.alternatives)
     levels = [str(update.level) for update in found.updates if update.must_set]
-    return f"{found.fault}{codes}" + (f", A set in {' '.join(levels)}" if levels else "")
+    return f"{found.fault or 'no fault'}{codes}" + (f", A set in {' '.join(levels)}" if levels else "")

@@ -328,10 +328,10 @@ class Qmp:
 def parse_gva2gpa(text: str) -> PhysicalAddress | None:
     """Read the output of QEMU's `gva2gpa`.
 
-    >>> print(parse_gva2gpa("gpa: 0x10b000"), parse_gva2gpa("Unmapped"))
-    pa:0x000010b000 None
+    >>> print(parse_gva2gpa("gpa: 0x10b000"), parse_gva2gpa("gpa: 0"), parse_gva2gpa("Unmapped"))
+    pa:0x000010b000 pa:0x0000000000 None
     """
-    found = re.search(r"gpa: (0x[0-9a-f]+)", text)
+    found = re.search(r"gpa: (0x[0-9a-f]+|0)", text)
     return PhysicalAddress(int(found[1], 16)) if found else None
 
 

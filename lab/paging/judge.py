@@ -18,6 +18,7 @@ from lab.paging.quirks import (
     GIB_LEAF_ACCESSED_EARLY,
     NO_PK_OF_USER_ON_SUPERVISOR_PAGE,
     NONE,
+    PAE_ROOT_ACCESSED,
     RSVD_WITHOUT_P,
     Quirks,
 )
@@ -297,7 +298,7 @@ def _updates(
     One that faults may have set A in entries that were good, the leaf's included, but never D.
     """
     for level, entry, reached, used, end in zip(levels, entries, path.reached, path.used, path.leaves, strict=False):
-        notable = used & level.notes_use
+        notable = used & (level.notes_use or PAE_ROOT_ACCESSED in quirks)
         must, may = notable & allowed, notable & (allowed ^ True)
         if GIB_LEAF_ACCESSED_EARLY in quirks and level.level == Level.PDPT:
             early = reached & look(level, entry).leaf & (has(entry, level.reserved_in_table) ^ True)

@@ -1,4 +1,7 @@
-"""What the CPU will do with an access: succeed or fault, with which code, and what it sets in the tables."""
+"""What the CPU will do with an access: succeed or fault, with which code, and what it sets in the tables.
+
+Linear-address masking (LAM) is not known here: an address that it would let pass is not canonical.
+"""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from lab.paging.access import Access, AccessKind
-from lab.x86.registers import CR3, CR4, RFLAGS, KeyRights
+from lab.x86.registers import CR3, CR4, EFER, RFLAGS, KeyRights
 from lab.x86.state import PagingState
 
-__all__ = ["Quirk", "Quirks", "Case", "QUIRKS", "NONE", "quirks_of"]
+__all__ = ["Quirk", "Quirks", "Case", "QUIRKS", "NONE", "quirks_of", "state_with"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -139,6 +139,18 @@ CR3_FLUSHES_GLOBAL = Quirk(
     example="lab run stale-tlb: change the entry of a global page and reload CR3, and the change is seen",
 )
 
+PAE_ROOT_ACCESSED = Quirk(
+    name="pae-root-accessed",
+    sentence="A is set in the four entries that CR3 names in PAE paging, where it is a reserved bit.",
+    example="any access in PAE paging: bit 5 of its PDPT entry is set",
+    case=Case(
+        words={0x1000: 0x2001, 0x2000: 0x87},
+        state=replace(_STATE, efer=EFER(0), cr4=CR4.from_names("PAE")),
+        address=0,
+        access=_READ,
+    ),
+)
+
 QUIRKS: tuple[Quirk, ...] = (
     RSVD_WITHOUT_P,
     GIB_LEAF_ACCESSED_EARLY,
@@ -147,6 +159,7 @@ QUIRKS: tuple[Quirk, ...] = (
     GIB_LEAF_WITHOUT_CPUID,
     GP_FOR_SS,
     AMD_BIT_8_NOT_RESERVED,
+    PAE_ROOT_ACCESSED,
     Quirk(
         name="control-register-hangs",
         sentence="MOV to CR4 with an unsupported bit, or to CR3 with a reserved bit or bit 63, hangs instead of #GP.",
@@ -188,7 +201,7 @@ def quirks_of(accelerator: str, version: str) -> Quirks:
     """The quirks of an accelerator ("tcg", "kvm") in a version of QEMU ("7.2.22"); none where nobody has measured.
 
     >>> len(quirks_of("tcg", "7.2.22")), len(quirks_of("kvm", "7.2.22"))
-    (16, 0)
+    (17, 0)
     """
     measured = ".".join(version.split(".")[:2])
     return frozenset(quirk for quirk in QUIRKS if quirk.accelerator == accelerator and measured in quirk.versions)

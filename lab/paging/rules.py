@@ -26,8 +26,6 @@ AMD_TOP_RESERVED = 1 << 8
 PSE36_FIELD = 0x1F_E000
 """Bits 20:13 of a 4 MiB leaf: bits 39:32 of the physical address."""
 PSE36_SHIFT = 32 - 13
-PAE_ROOT_RESERVED = 0x1E6
-"""Bits 8:5 and 2:1 of the four entries that CR3 names in PAE paging."""
 
 
 def leaf_mask(state: PagingState, level: Level) -> int:
@@ -48,7 +46,8 @@ def leaf_mask(state: PagingState, level: Level) -> int:
 def reserved_mask(state: PagingState, level: Level, *, leaf: bool) -> int:
     """The bits that must be 0 in a present entry at `level`; the CPU faults with RSVD when one is set.
 
-    Only those of the four entries that CR3 names in PAE paging raise #GP instead, and when CR3 is loaded.
+    The four entries that CR3 names in PAE paging are looked at when CR3 is loaded, and raise #GP then. Of their bits
+    8:5 and 2:1 nothing is said here: what a CPU has loaded once it walks on by.
 
     >>> hex(reserved_mask(PagingState(max_phys_bits=40), Level.PD, leaf=True))
     '0xfff00001fe000'
@@ -59,7 +58,7 @@ def reserved_mask(state: PagingState, level: Level, *, leaf: bool) -> int:
         case PagingMode.PAE:
             mask = Entry.no_execute.mask - (1 << state.max_phys_bits)
             if level == Level.PDPT:
-                return mask | Entry.no_execute.mask | PAE_ROOT_RESERVED
+                return mask | Entry.no_execute.mask
         case _:
             mask = (1 << PHYSICAL_BITS) - (1 << state.max_phys_bits)
             if level > Level.PD and not leaf and not leaf_mask(state, level):
@@ -101,7 +100,7 @@ def _reserved_reason_in_32_bits(state: PagingState, level: Level, bit: int) -> s
     if state.mode is PagingMode.BITS32:
         return f"21:{min(state.max_phys_bits, 40) - PSE36_SHIFT} must be 0 in a 4 MiB leaf"
     if level == Level.PDPT:
-        return f"63:{state.max_phys_bits}, 8:5 and 2:1 must be 0 in an entry that CR3 names"
+        return f"63:{state.max_phys_bits} must be 0 in an entry that CR3 names"
     if bit == Entry.no_execute.number:
         return "XD needs EFER.NXE"
     return f"62:{state.max_phys_bits} must be 0" if bit >= state.max_phys_bits else "20:13 must be 0 in a 2 MiB leaf"

@@ -129,8 +129,8 @@ def test_a_pae_walk_in_full() -> None:
 @pytest.mark.parametrize(
     ("address", "entry", "text"),
     [
-        (0x1020, 0x2003, "PDPT bit 1 is reserved (63:36, 8:5 and 2:1 must be 0 in an entry that CR3 names)"),
-        (0x1020, NX | 0x2001, "PDPT bit 63 is reserved (63:36, 8:5 and 2:1 must be 0 in an entry that CR3 names)"),
+        (0x1020, 1 << 36 | 0x2001, "PDPT bit 36 is reserved (63:36 must be 0 in an entry that CR3 names)"),
+        (0x1020, NX | 0x2001, "PDPT bit 63 is reserved (63:36 must be 0 in an entry that CR3 names)"),
         (0x2000, 1 << 52 | 0x3003, "PD bit 52 is reserved (62:36 must be 0)"),
         (0x2000, 0x2083, "PD bit 13 is reserved (20:13 must be 0 in a 2 MiB leaf)"),
         (0x3000, 1 << 62 | 0x5003, "PT bit 62 is reserved (62:36 must be 0)"),

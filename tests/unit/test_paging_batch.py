@@ -85,7 +85,7 @@ def random_access(random: Random, state: PagingState) -> Access:
 
 
 @settings(max_examples=50)
-@given(st.integers(0, 2**64), st.sampled_from([NONE, TCG, *(frozenset([quirk]) for quirk in QUIRKS[:7])]))
+@given(st.integers(0, 2**64), st.sampled_from([NONE, TCG, *(frozenset([quirk]) for quirk in QUIRKS[:8])]))
 def test_columns_say_what_single_predictions_say(seed: int, quirks: Quirks) -> None:
     """One state's CPU features, and all else different from row to row: control bits, access, entries, address."""
     random = Random(seed)  # noqa: S311

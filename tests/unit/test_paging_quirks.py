@@ -26,6 +26,7 @@ SHOWN = {
         "#PF(P|U) 0/20 0/20 0/20 0/20",
     ),
     "gib-leaf-without-cpuid": ("#PF(P|RSVD) 0/20 0/0", "ok 20/0 20/0"),
+    "pae-root-accessed": ("ok 0/0 20/0", "ok 20/0 20/0"),
     "gp-for-ss": ("#SS(0)", "#GP(0)"),
     "amd-bit-8-not-reserved": ("#PF(P|RSVD) 0/0", "ok 20/0 20/0 20/0 20/0"),
 }
