@@ -105,7 +105,6 @@ def _player(name: str, recorded: bool) -> Player:
 
 def _live(name: str) -> Player:
     from lab.demo.player import Player
-    from lab.machine import Machine
     from lab.scenarios import all_scenarios
     from lab.timeline.recorder import Recorder
     from lab.timeline.recording import read, shipped
@@ -113,8 +112,7 @@ def _live(name: str) -> Player:
     scenario = all_scenarios().get(name)
     if scenario is None:
         raise UsageError(f"there is no lecture {name!r}; `lab demo --list` lists them")
-    machine = Machine(gdb=True)
-    machine.start()
+    machine = scenario.machine().start()
     recording: Callable[[], Timeline] | None = (lambda: read(shipped(name))) if shipped(name).exists() else None
     try:
         return Player(live=Recorder(scenario, machine), recording=recording)

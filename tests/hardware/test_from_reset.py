@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from lab.demo import Player
+from lab.demo.scene import scene
 from lab.machine import Machine, MachineOptions
 from lab.scenarios import all_scenarios
 from lab.scenarios.stage import Stage
@@ -105,3 +107,13 @@ def test_a_recording_of_it_has_moments_without_paging() -> None:
     assert modes[:4] == [PagingMode.OFF] * 4
     assert modes[4:] == [PagingMode.LEVEL4] * (len(modes) - 4)
     assert timeline.outcome == "ok"
+
+
+def test_it_can_be_gone_through_live_and_asked_where_there_is_no_paging() -> None:
+    with Player(live=Recorder(LECTURE, LECTURE.machine().start())) as player:
+        player.go(3)
+        assert player.moment.step.title == "Everything is ready for paging"
+        assert not player.ask("walk rip").answer
+        assert scene(player.timeline, 3, "en").walks == ()
+        player.go(len(player.timeline) + 9)
+        assert scene(player.timeline, 4, "tr").walks
