@@ -149,6 +149,9 @@ def _head(step: Step, language: str) -> Iterator[Line]:
                 Cell("    =    ", Role.MUTED),
                 Cell(Text("no page-table entry changed").in_language(language), Role.MUTED),
             )
+    if question := step.question.in_language(language):
+        yield Cell("    ?    ", Role.MUTED), Cell(question)
+        yield Cell("    !    ", Role.MUTED), Cell(step.answer.in_language(language), Role.TITLE)
     for paragraph in step.text.in_language(language).splitlines():
         yield from ((Cell(f"    {line}"),) for line in textwrap.wrap(paragraph, WIDTH, break_on_hyphens=False))
     for each in step.agreements:
