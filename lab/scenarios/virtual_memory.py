@@ -48,12 +48,13 @@ class _TwoSpaces:
         self.spaces = dict(zip(SPACES, (first, second), strict=True))
 
     def make(self) -> Step:
-        roots = {name.lower(): space.root for name, space in self.spaces.items()}
+        first, second = self.spaces.values()
         return self.stage.step(
             "Make two address spaces",
             "An address space is a root table. A's is at {a}, B's at {b}; the CPU is in the one that CR3 names.",
             notes="Windows loads CR3 at every switch of processes. That is all a switch of address spaces is.",
-            **roots,
+            a=first.root,
+            b=second.root,
         )
 
     def map(self) -> Step:
