@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -114,8 +114,11 @@ class Tracer:
         self._pause = pause
         self._open: list[_Open] = []
 
-    def call(self, function: str, *arguments: Argument, timeout: float) -> int:
-        """Call a guest function, unguarded; return its result. Raises what `machine.call` does."""
+    def calls(self, function: str, *arguments: Argument, timeout: float) -> Generator[MemoryCall, None, int]:
+        """Call a guest function, unguarded; give each traced call when it has ended, and the result at last.
+
+        While somebody looks at a call, the guest stands where it returned. Raises what `machine.call` does.
+        """
         gdb, target = self.machine.gdb, find_target(self.machine.kernel, function)
         gdb.interrupt()
         gdb.break_at(target.address, temporary=True)
@@ -128,8 +131,8 @@ class Tracer:
             end = gdb.break_at(return_address(self.machine.snapshot()), temporary=True)
             places = {gdb.break_at(int(each.address)): each for each in self._targets.values()}
             breakpoints = [*places]
-            self._follow(gdb, end, {each.number: target for each, target in places.items()}, timeout)
-            self._drop(1 << 64)
+            yield from self._follow(gdb, end, {each.number: target for each, target in places.items()}, timeout)
+            yield from self._drop(1 << 64)
             gdb.delete(*breakpoints)
             gdb.continue_()
         except BaseException:
@@ -139,7 +142,7 @@ class Tracer:
             raise
         return pending.wait(timeout).result
 
-    def _follow(self, gdb: Gdb, end: Breakpoint, places: dict[int, Target], timeout: float) -> None:
+    def _follow(self, gdb: Gdb, end: Breakpoint, places: dict[int, Target], timeout: float) -> Iterator[MemoryCall]:
         """Go from stop to stop until the whole call returns."""
         while True:
             gdb.continue_()
@@ -147,45 +150,49 @@ class Tracer:
             self.machine.check("while it was traced")
             if stop.breakpoint == end.number:
                 return
-            self._meet(gdb, stop, places)
+            yield from self._meet(gdb, stop, places)
 
-    def _meet(self, gdb: Gdb, stop: Stop, places: dict[int, Target]) -> None:
+    def _meet(self, gdb: Gdb, stop: Stop, places: dict[int, Target]) -> list[MemoryCall]:
+        """A call begins or ends here; return those that have ended."""
         now = self.machine.snapshot()
         target = places.get(stop.breakpoint or 0)
         if target is None:
-            self._close(now)
-            return
+            return self._close(now)
         back = return_address(now)
         if not self._is_caller(back):
-            return  # the kernel's own call
+            return []  # the kernel's own call
         if self._open and (self._open[-1].stack, int(self._open[-1].call.caller)) == (now.registers.rsp, back):
-            return  # so is the jump with which a function ends that calls another one last
-        self._drop(now.registers.rsp)
+            return []  # so is the jump with which a function ends that calls another one last
+        dropped = self._drop(now.registers.rsp)
         self._pause()
         gdb.break_at(back, temporary=True)
         call = MemoryCall(
             target.name, call_text(now.guest.kernel, target, entry_arguments(target, now)), VirtualAddress(back)
         )
         self._open.append(_Open(target, call, now.registers.rsp, capture(now.memory, now.state)))
+        return dropped
 
-    def _close(self, now: Snapshot) -> None:
-        """Note the call that has just returned: its return address is gone from the stack."""
+    def _close(self, now: Snapshot) -> list[MemoryCall]:
+        """The call that has just returned: its return address is gone from the stack."""
         if not self._open or self._open[-1].stack + 8 != now.registers.rsp:
-            return
+            return []
         ended = self._open.pop()
         changes = diff(ended.tables, capture(now.memory, now.state), now.state)
-        self._note(
-            MemoryCall(
-                ended.call.function,
-                ended.call.text,
-                ended.call.caller,
-                returned=True,
-                result=result_text(now.guest.kernel, ended.target, now.registers.rax),
-                changes=tuple(each for each in changes if not each.only_noted),
-            )
+        call = MemoryCall(
+            ended.call.function,
+            ended.call.text,
+            ended.call.caller,
+            returned=True,
+            result=result_text(now.guest.kernel, ended.target, now.registers.rax),
+            changes=tuple(each for each in changes if not each.only_noted),
         )
+        self._note(call)
+        return [call]
 
-    def _drop(self, stack: int) -> None:
-        """Note the calls whose frames are gone, although they did not return: an exception has unwound them."""
+    def _drop(self, stack: int) -> list[MemoryCall]:
+        """The calls whose frames are gone, although they did not return: an exception has unwound them."""
+        dropped = []
         while self._open and self._open[-1].stack <= stack:
-            self._note(self._open.pop().call)
+            dropped.append(self._open.pop().call)
+            self._note(dropped[-1])
+        return dropped

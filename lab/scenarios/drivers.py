@@ -8,37 +8,94 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.scenarios.registry import scenario
+from lab.texts import Text
+from lab.x86.address import VirtualAddress
 
 if TYPE_CHECKING:
+    from lab.machine.driver.pe import DriverImage
+    from lab.machine.driver.session import Session
+    from lab.machine.trace import MemoryCall
     from lab.scenarios.stage import Stage
-    from lab.scenarios.step import Step
+    from lab.scenarios.step import Source, Step
     from lab.views.report import Report
 
 SHELF = Path(__file__).resolve().parents[2] / "tests" / "drivers"
 """Where the samples are; each is a scenario `driver-NAME`."""
 
 
-def _lecture(source: Path) -> Callable[[Stage], Iterator[Step]]:
+def _lecture(source: Path, words: str = "") -> Callable[[Stage], Iterator[Step]]:
     def play(stage: Stage) -> Iterator[Step]:
         from lab.machine.driver.build import build
         from lab.machine.driver.pe import DriverImage
         from lab.machine.driver.report import session_report
         from lab.machine.driver.session import Session
 
-        yield stage.step("The source: {file}", reports={"source": _listing(source)}, file=source.name)
-        built = build([source], stage.machine.qemu.folder / f"{source.stem}.sys")
-        session = Session(stage.machine, trace=True)
-        session.run([DriverImage.load(built.path)])
         yield stage.step(
-            "What it does",
-            "GDB stops it at every memory call that it makes, at the entry and at the return.",
+            "The source: {file}",
+            reports={"source": _listing(source)},
+            source=stage.source(source, 1),
+            file=source.name,
+        )
+        image = DriverImage.load(build([source], stage.machine.qemu.folder / f"{source.stem}.sys").path)
+        session = Session(stage.machine, trace=True)
+        lines = _Lines(stage, source, image)
+        for call in session.running([image]):
+            stage.look_again()
+            yield _call_step(stage, session, call, lines)
+        stage.look_again()
+        yield stage.step(
+            "What it did",
+            "GDB stopped it at every memory call that it made, at the entry and at the return.",
             reports={"driver": session_report(session)},
+            source=stage.source(source, 1),
         )
         if session.error is not None:
             raise session.error
 
-    play.__doc__ = _opening_comment(source)
+    play.__doc__ = words or _opening_comment(source)
     return play
+
+
+class _Lines:
+    """Finds the line of the source that an address of the loaded driver belongs to."""
+
+    def __init__(self, stage: Stage, source: Path, image: DriverImage) -> None:
+        from lab.machine.driver.debug import DebugInfo
+
+        self._stage = stage
+        self._source = source
+        self._debug = DebugInfo(image)
+
+    def at(self, rva: int) -> Source | None:
+        """The line that called what returns to `rva`; None where the debug information does not say."""
+        found = self._debug.locate(rva - 1)
+        if found is None or found.line is None or Path(found.file or "").name != self._source.name:
+            return None
+        return self._stage.source(self._source, found.line)
+
+
+def _call_step(stage: Stage, session: Session, call: MemoryCall, lines: _Lines) -> Step:
+    """One memory call of the driver, with the line that made it and what it changed."""
+    from lab.machine.calls import CallResult
+    from lab.scenarios.stage import TracedCall
+    from lab.scenarios.step import Halt
+
+    visit = session.visits[-1]
+    source = lines.at(call.caller - visit.driver.base)
+    ending = ("returns" + (f" {call.result}" if call.result else "")) if call.returned else "does not return"
+    halt = Halt("return" if call.returned else "fault", call.function, call.caller, f"{call.text} {ending}")
+    named = {"line": source.line if source else 0, "function": call.function}
+    return stage.step(
+        Text("Line {line}: {function}", named) if source else Text("A call of {function}", named),
+        call=TracedCall(CallResult(call.function, 0), (halt,), call.changes, source),
+        focus=tuple(address for address in _addresses(call.result or "")),
+    )
+
+
+def _addresses(text: str) -> list[VirtualAddress]:
+    """The kernel's addresses in a text."""
+    found = re.findall(r"0xffff[0-9a-f]{12}", text)
+    return [VirtualAddress.parse(each) for each in found]
 
 
 def _opening_comment(source: Path) -> str:
@@ -59,3 +116,13 @@ def _listing(source: Path) -> Report:
 
 for _source in sorted(SHELF.glob("*.c*")):
     scenario(f"driver-{_source.stem.replace('_', '-')}")(_lecture(_source))
+
+LINE_BY_LINE = """A Windows driver, line by line: what each call of remap.c does to the page tables.
+
+An unmodified WDM driver is built, loaded where Windows would load it, and stopped at every memory call that it makes.
+Each step shows the line of its source, the arguments and the result, and the entries that the call has changed. At the
+end stands what it left behind: nothing.
+"""
+
+if (SHELF / "remap.c").exists():
+    scenario("windows-driver")(_lecture(SHELF / "remap.c", LINE_BY_LINE))

@@ -232,6 +232,10 @@ class Stage:
             self._now = self.machine.snapshot()
         return self.as_seen(self._now)
 
+    def look_again(self) -> None:
+        """Forget how the machine was: it has gone on by other means than ours."""
+        self._now = None
+
     def agreements(self, *addresses: VirtualAddress) -> tuple[Agreement, ...]:
         """Ask our walk, QEMU and the guest what is behind addresses. Disagreement when they do not say the same."""
         with self.gdb.stopped():

@@ -28,7 +28,7 @@ def test_the_whole_shelf_is_there() -> None:
 @pytest.mark.parametrize("name", [name for name in LECTURES if name not in CRASHES])
 def test_a_sound_driver_is_shown_with_its_source_and_what_it_did(name: str) -> None:
     with Machine(gdb=True) as machine:
-        source, run = all_scenarios()[name].play(Stage(machine))
+        source, *_, run = all_scenarios()[name].play(Stage(machine))
 
     assert "DriverEntry" in "\n".join(source.reports["source"].data["lines"])
     assert run.reports["driver"].data["status"] == "0x00000000"
@@ -42,3 +42,23 @@ def test_a_faulty_driver_is_shown_to_its_bug_check(name: str) -> None:
         steps.extend(all_scenarios()[name].play(Stage(machine)))
 
     assert caught.value.code == CRASHES[name]
+
+
+def test_each_memory_call_is_a_step_with_its_line_and_what_it_changed() -> None:
+    with Machine(gdb=True) as machine:
+        _, *calls, _ = all_scenarios()["windows-driver"].play(Stage(machine))
+
+    lines = {step.halts[0].function: step.source.line for step in calls if step.source}
+    changed = {step.halts[0].function: [change.kind for change in step.changes or ()] for step in calls}
+    assert lines["MmMapLockedPagesSpecifyCache"] < lines["MmUnmapLockedPages"] < lines["ExFreePoolWithTag"]
+    assert changed["MmMapLockedPagesSpecifyCache"] == ["created"]
+    assert changed["MmUnmapLockedPages"] == ["removed"]
+    assert changed["MmBuildMdlForNonPagedPool"] == []
+
+
+def test_the_guest_stands_where_each_call_returned() -> None:
+    with Machine(gdb=True) as machine:
+        stage = Stage(machine)
+        for step in all_scenarios()["windows-driver"].play(stage):
+            if step.halts:
+                assert stage.snapshot().registers.rip == step.halts[0].address

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from lab.errors import GuestError, GuestStopped
 from lab.kernel.log import HARMLESS, read_log
@@ -49,6 +49,8 @@ PAGE = 4096
 
 END = re.compile(r"\n(\S+ is not exported by this kernel\n|assertion failed at |\*\*\* STOP: )")
 """How the kernel's own words about a bug check begin."""
+
+Result = TypeVar("Result")
 
 Event: TypeAlias = "str | MemoryCall"
 """A line that was printed, or a call that was made."""
@@ -124,13 +126,17 @@ class Session:
 
     def run(self, images: Sequence[DriverImage]) -> None:
         """Load drivers in their order and unload them the other way round; stop at the first that cannot go on."""
+        _exhaust(self.running(images))
+
+    def running(self, images: Sequence[DriverImage]) -> Generator[MemoryCall, None, None]:
+        """The same call by call: with `trace` the guest stands still while somebody looks at what a call has done."""
         with self.guarded():
             for image in images:
-                if self.load(image).refused:
+                if (yield from self._loading(image)).refused:
                     break
             for visit in reversed(self.visits):
                 if visit.driver.ok:
-                    self.unload(visit)
+                    yield from self._unloading(visit)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -143,9 +149,12 @@ class Session:
 
     def load(self, image: DriverImage) -> Visit:
         """Load a driver and call its DriverEntry. Raises what `load` does; what is known by then is kept."""
+        return _exhaust(self._loading(image))
+
+    def _loading(self, image: DriverImage) -> Generator[MemoryCall, None, Visit]:
         visit = Visit(place(self.machine, image))
         self.visits.append(visit)
-        self._perform(visit, ENTRY, "driver_load", *start_arguments(visit.driver))
+        yield from self._perform(visit, ENTRY, "driver_load", *start_arguments(visit.driver))
         visit.driver = started(self.machine, visit.driver)
         if visit.refused:
             self._settle(visit)
@@ -153,7 +162,10 @@ class Session:
 
     def unload(self, visit: Visit) -> None:
         """Call a driver's DriverUnload; it stays where it has none. Raises what `unload` does."""
-        if is_success(self._perform(visit, UNLOAD, "driver_unload", visit.driver.base)):
+        _exhaust(self._unloading(visit))
+
+    def _unloading(self, visit: Visit) -> Generator[MemoryCall, None, None]:
+        if is_success((yield from self._perform(visit, UNLOAD, "driver_unload", visit.driver.base))):
             self._settle(visit)
 
     def control(self, device: Device, code: int, given: bytes, room: bytearray) -> bytes:
@@ -164,7 +176,7 @@ class Session:
         visit = next((each for each in self.visits if each.driver.number == device.driver.number), None)
         visit = visit or self.resume(device.driver)
         arguments = (device.path, code, given or 0, len(given), room or 0, len(room))
-        self._perform(visit, f"IOCTL {code:#010x} to {device.path}", "device_control", *arguments)
+        _exhaust(self._perform(visit, f"IOCTL {code:#010x} to {device.path}", "device_control", *arguments))
         report = self.guest.variable("lab_request_report")
         return bytes(room[: report["information"]])
 
@@ -183,14 +195,14 @@ class Session:
         ]
         visit.leaks = [*visit.held.without(self.guest).leaks(), *words]
 
-    def _perform(self, visit: Visit, name: str, command: str, *arguments: Argument) -> int:
+    def _perform(self, visit: Visit, name: str, command: str, *arguments: Argument) -> Generator[MemoryCall, None, int]:
         """Call a function of a driver and watch what it does; return its status."""
         act = Act(name)
         visit.acts.append(act)
         objects, holdings = self._objects(), Holdings.of(self.guest)
         tables = capture(self.machine.memory, self._state)
         try:
-            act.status = self._call(act, visit.driver, command, *arguments)
+            act.status = yield from self._call(act, visit.driver, command, *arguments)
         finally:
             self._listen(act)
             changes = diff(tables, capture(self.machine.memory, self._state), self._state)
@@ -207,7 +219,9 @@ class Session:
             pages.setdefault(each.address & -PAGE, set()).add(each.tag)
         return {page for page, tags in pages.items() if tags <= OBJECT_TAGS}
 
-    def _call(self, act: Act, driver: LoadedDriver, command: str, *arguments: Argument) -> int:
+    def _call(
+        self, act: Act, driver: LoadedDriver, command: str, *arguments: Argument
+    ) -> Generator[MemoryCall, None, int]:
         if not self.traces:
             return self._call_journaled(act, command, *arguments)
         from lab.machine.trace import Tracer
@@ -219,7 +233,7 @@ class Session:
             act.events.append,
             lambda: self._listen(act),
         )
-        return tracer.call(command, *arguments, timeout=self._timeout)
+        return (yield from tracer.calls(command, *arguments, timeout=self._timeout))
 
     def _is_memory_call(self, name: str) -> bool:
         export = self.machine.kernel.exports.get(name)
@@ -248,6 +262,16 @@ class Session:
         log = read_log(self.guest, self._printed, until)
         self._printed = log.written
         act.events += END.split(log.text, maxsplit=1)[0].translate(HARMLESS).splitlines()
+
+
+def _exhaust(calls: Generator[MemoryCall, None, Result]) -> Result:
+    """Go through to the end, and return what comes out there."""
+    while True:
+        try:
+            next(calls)
+        except StopIteration as end:
+            found: Result = end.value
+            return found
 
 
 def kept_holdings(machine: Machine, number: int) -> Path:
