@@ -8,7 +8,8 @@ COMPILED := $(VENV)/.compiled
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup kernel hardware web demo recordings pictures bench clean system system-check system-test
+.PHONY: help run test check setup kernel hardware exhaustive web demo recordings pictures bench clean
+.PHONY: system system-check system-test
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$(printf '\t') read -r name text; do \
@@ -25,6 +26,9 @@ hardware: kernel ## only the tests on a real machine
 
 web: kernel system-test ## only the tests of the lecture page in a real browser
 	@$(BIN)/pytest -q tests/web
+
+exhaustive: kernel ## foretell every access by the million, and let the CPU judge
+	@$(BIN)/lab exhaustive
 
 check: kernel system-check ## formatting, lint, types, layers; the guest by two compilers
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@
 
 #define LAB_NO_VECTOR 256
 #define STUB_SIZE 16
-#define USER_STUBS 0x8000000000         /* TRIAL_USER_STUBS in space.h */
+#define USER_STUBS 0x800002a000         /* TRIAL_USER_STUBS in space.h */
 
     .text
 

@@ -6,8 +6,11 @@
 #include "paging/paging.h"
 #include "trial/trial.h"
 
-/* The stubs, where user mode may run them; no address on trial has this entry of the root. */
-enum { TRIAL_USER_STUBS = 0x8000000000ull };
+/*
+ * The stubs, where user mode may run them; no address on trial has this entry of the root. The page has other low bits
+ * than those on trial: where two pages share a place in the TLB of QEMU's TCG, INVLPG lets it grow and grow.
+ */
+enum { TRIAL_USER_STUBS = 0x800002a000ull };
 
 /* False: no memory, or no RAM where a place could be. */
 bool trial_space_open(void);

@@ -10,7 +10,7 @@
 
 struct trial_outcome trial_outcome;
 
-/* What a batch may choose in each register; all else stays as the kernel has it. */
+/* What a group may choose in each register; all else stays as the kernel has it. */
 enum { CHOSEN_CR0 = CR0_WP, CHOSEN_EFER = EFER_NXE, CHOSEN_RFLAGS = RFLAGS_AC };
 enum { CHOSEN_CR4 = CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PKS };
 enum { PKRS_KEY_0 = 3 }; /* the key of all that the trials need themselves */
@@ -77,7 +77,7 @@ static void prepare_system_call(void) {
 
 /* ------------------------------------------------------------------------------------------------------- cases ---- */
 
-/* What is the same for all cases of a batch. */
+/* What is the same for all cases of a group. */
 struct session {
     u64 address;
     enum trial_access access;
@@ -94,24 +94,24 @@ struct session {
 /* A selector is the descriptor's offset in its table, and these bits: in the local one, for user mode. */
 enum { SELECTOR_LOCAL_USER = 4 | 3 };
 
-static struct session begin(const struct trial_batch *batch) {
-    u64 offset = OFFSET_IN_PAGE(batch->address);
+static struct session begin(const struct trial_group *group) {
+    u64 offset = OFFSET_IN_PAGE(group->address);
     struct session session = {
-        .address = batch->address,
-        .access = batch->access,
-        .user = batch->user,
+        .address = group->address,
+        .access = group->access,
+        .user = group->user,
         .root = pt_root_level(),
-        .stub = (batch->user ? TRIAL_USER_STUBS : (u64)trial_stubs) + batch->access * TRIAL_STUB_SIZE,
+        .stub = (group->user ? TRIAL_USER_STUBS : (u64)trial_stubs) + group->access * TRIAL_STUB_SIZE,
         .rflags = read_rflags(),
-        .physical = trial_shared()->place[batch->place] + batch->access * PAGE_SIZE + offset,
-        .word = trial_place_words(batch->place, batch->access) + offset / sizeof(u64),
+        .physical = trial_shared()->place[group->place] + group->access * PAGE_SIZE + offset,
+        .word = trial_place_words(group->place, group->access) + offset / sizeof(u64),
     };
-    bool write = batch->access == TRIAL_WRITE;
+    bool write = group->access == TRIAL_WRITE;
     session.unwritten = *session.word;
     session.written = write ? ~session.physical : session.unwritten | TRIAL_MARKED;
     session.value = write ? session.written : offset | SELECTOR_LOCAL_USER;
     for (enum pt_level level = PT; level <= session.root; level++)
-        session.entry[level] = trial_space_entry(batch->address, level);
+        session.entry[level] = trial_space_entry(group->address, level);
     return session;
 }
 
@@ -164,16 +164,31 @@ static void try(const struct session *session, struct trial_case *ret) {
         ret->after[level - PT] = *(volatile u64 *)&session->entry[level]->raw;
 }
 
-/* On the stack of the trials, because the kernel's is not in their space. */
-static void try_batch(void *argument) {
-    struct trial_batch *batch = argument;
-    enter(&batch->controls);
+static bool loads_segment(const struct trial_group *group) {
+    return group->access == TRIAL_LOAD_SEGMENT || group->access == TRIAL_MARK_SEGMENT;
+}
+
+static void try_group(const struct trial_group *group, struct trial_case *cases) {
+    if (loads_segment(group))
+        descriptors_load_local(group->address & ~(PAGE_SIZE - 1));
+    enter(&group->controls);
     write_cr2(0);
-    struct session session = begin(batch);
-    for (u64 i = 0; i < batch->count; i++)
-        try(&session, &batch->cases[i]);
+    trial_outcome.cr2 = 0;
+    struct session session = begin(group);
+    for (u64 i = 0; i < group->count; i++)
+        try(&session, &cases[i]);
     end(&session);
     leave();
+}
+
+/* On the stack of the trials, because the kernel's is not in their space. */
+static void try_groups(void *argument) {
+    struct trials *trials = argument;
+    struct trial_case *next = trials->cases;
+    for (u64 i = 0; i < trials->groups; i++) {
+        try_group(&trials->group[i], next);
+        next += trials->group[i].count;
+    }
 }
 
 /* ---------------------------------------------------------------------------------------------------- commands ---- */
@@ -191,34 +206,39 @@ static void NTAPI trial_close(void) {
 }
 LAB_COMMAND(trial_close, "Give back all that trial_open took.");
 
-static bool loads_segment(const struct trial_batch *batch) {
-    return batch->access == TRIAL_LOAD_SEGMENT || batch->access == TRIAL_MARK_SEGMENT;
+/* False for what cannot be tried: no RAM for writes, a control that this CPU lacks, an entry of the root in use. */
+static bool can_try(const struct trials *trials, const struct trial_group *group) {
+    bool canonical = pt_canonical(group->address) == group->address;
+    return group->access < TRIAL_ACCESSES && group->place < TRIAL_PLACES && trials->place[group->place] &&
+           can_have(&group->controls) &&
+           (canonical || !loads_segment(group)) && /* the local table's base is checked when it is loaded */
+           !pte_present(*trial_space_entry(group->address, pt_root_level()));
 }
 
-/* False for what cannot be tried: no such batch, no RAM for writes, a control that this CPU lacks, an entry in use. */
-static bool can_try(const struct trial_batch *batch) {
-    bool canonical = pt_canonical(batch->address) == batch->address;
-    return batch->count <= TRIAL_CASES && batch->access < TRIAL_ACCESSES && batch->place < TRIAL_PLACES &&
-           trial_shared()->place[batch->place] && can_have(&batch->controls) &&
-           (canonical || !loads_segment(batch)) && /* the local table's base is checked when it is loaded */
-           !pte_present(*trial_space_entry(batch->address, pt_root_level()));
-}
-
-static bool NTAPI trial_run(u64 number) {
-    if (!trial_shared() || number >= TRIAL_BATCHES || !can_try(&trial_shared()->batch[number]))
+static bool can_try_all(const struct trials *trials) {
+    if (!trials || trials->groups > TRIAL_GROUPS)
         return false;
-    struct trial_batch *batch = &trial_shared()->batch[number];
+    u64 cases = 0;
+    for (u64 i = 0; i < trials->groups; i++) {
+        if (!can_try(trials, &trials->group[i]))
+            return false;
+        cases += trials->group[i].count;
+    }
+    return cases <= TRIAL_CASES;
+}
+
+static bool NTAPI trial_run(void) {
+    if (!can_try_all(trial_shared()))
+        return false;
     u64 rflags = read_rflags();
     cli();
     prepare_system_call();
     u64 kernel_entry_stack = descriptors_set_entry_stack((u64)entry_stack + sizeof(entry_stack));
-    if (loads_segment(batch))
-        descriptors_load_local(batch->address & ~(PAGE_SIZE - 1));
     lidt(&(struct descriptor_pointer){sizeof(trial_idt) - 1, (u64)trial_idt});
-    trial_call_on(try_batch, batch, (u64)trial_stack + sizeof(trial_stack));
+    trial_call_on(try_groups, trial_shared(), (u64)trial_stack + sizeof(trial_stack));
     descriptors_load_interrupts();
     descriptors_set_entry_stack(kernel_entry_stack);
     write_rflags(rflags);
     return true;
 }
-LAB_COMMAND(trial_run, "Make the access of a batch under each of its cases, and note there what became of it.");
+LAB_COMMAND(trial_run, "Try the cases of all groups, and note in each what became of it; 0 for what cannot be tried.");

@@ -1,7 +1,7 @@
 /*
- * trial.h - tries accesses by the thousand, so that the CPU can judge what somebody predicted. The controller fills a
- * batch with sets of page-table entries; the guest puts up one set after the other, makes the same access under each,
- * and notes what became of the access and of the entries.
+ * trial.h - tries accesses by the thousand, so that the CPU can judge what somebody predicted. A case is one set of
+ * page-table entries, and a group of cases has control registers and an access in common. The controller writes both;
+ * the guest puts up one set after the other, makes the access, and notes what became of it and of the entries.
  *
  * That happens in a space of its own, on tables that hold nothing but what the trials themselves need, so that control
  * registers may take values under which the kernel could not live: EFER.NXE clear makes every NX bit a reserved one.
@@ -11,7 +11,7 @@
 
 #include "lab.h"
 
-enum { TRIAL_CASES = 4096, TRIAL_BATCHES = 2, TRIAL_PLACES = 8, TRIAL_LEVELS = 5 };
+enum { TRIAL_CASES = 16384, TRIAL_GROUPS = 64, TRIAL_PLACES = 8, TRIAL_LEVELS = 5 };
 
 /*
  * Where accesses are made: the index is another one at each level, so that a walk that mixes them up goes astray. With
@@ -49,19 +49,18 @@ struct trial_case {
     u64 before[TRIAL_LEVELS]; /* the entries, the PT's first; with four levels the last one is not used */
     u64 after[TRIAL_LEVELS];
     u64 reached; /* physical address of the 8 bytes that the access reached, as they tell themselves; 0: of none */
-    u64 cr2;     /* of the last page fault in the batch, 0 before the first */
+    u64 cr2;     /* of the last page fault in the group, 0 before the first */
     u32 vector;  /* LAB_NO_VECTOR: there was no exception */
     u32 error_code;
 };
 
-struct trial_batch {
+struct trial_group {
     struct trial_controls controls;
     u64 address;
     u32 access; /* enum trial_access */
     u32 user;   /* 1: at CPL 3 */
     u32 place;  /* where writes shall land */
-    u32 count;
-    struct trial_case cases[TRIAL_CASES];
+    u32 count;  /* of cases: the next so many */
 };
 
 /* What trial_open returns. */
@@ -70,7 +69,9 @@ struct trials {
        there is no such level. Which entry of them, the address says. */
     u64 table[TRIAL_LEVELS];
     u64 place[TRIAL_PLACES]; /* physical addresses; 0 where there is no RAM */
-    struct trial_batch batch[TRIAL_BATCHES];
+    u64 groups;              /* how many of them to try */
+    struct trial_group group[TRIAL_GROUPS];
+    struct trial_case cases[TRIAL_CASES];
 };
 
 /* ------------------------------------------------------------------------------------------------- access.S ---- */

@@ -12,6 +12,7 @@ VERBS = [
     "call",
     "completion",
     "doctor",
+    "exhaustive",
     "frames",
     "log",
     "map",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lab.errors import HostError, UsageError
-from lab.machine.exhaustive import Instruction, Setting, Trials
+from lab.machine.exhaustive import Batch, Instruction, Setting, Trials
 from lab.x86.levels import GIB, KIB, MIB, Level
 from lab.x86.registers import RFLAGS, KeyRights
 from tests.hardware.probe import Probe, booted
@@ -59,7 +59,7 @@ def path(trials: Trials, setting: Setting, size: int, bits: int = P | W | U) -> 
 
 def try_one(trials: Trials, setting: Setting, entries: list[int]) -> Outcomes:
     """What becomes of one case."""
-    trials.begin(setting, np.array(entries, np.uint64)[:, None])
+    trials.begin(Batch.of((setting, np.array(entries, np.uint64)[:, None])))
     return trials.end()
 
 
@@ -122,7 +122,7 @@ def test_many_cases_keep_apart(trials: Trials) -> None:
     entries = np.repeat(np.array(path(trials, wanted, 4 * KIB), np.uint64)[:, None], trials.room, axis=1)
     entries[-1, 1::2] ^= P
 
-    trials.begin(wanted, entries)
+    trials.begin(Batch.of((wanted, entries)))
     found = trials.end()
 
     assert found.vector.tolist() == [trials.no_vector, PF] * (trials.room // 2)
@@ -174,8 +174,8 @@ def test_what_cannot_be_tried_is_refused(trials: Trials) -> None:
     for impossible in (no_key_0, replace(wanted, place=3), replace(wanted, address=1 << 39)):
         with pytest.raises(UsageError, match="cannot try this"):
             try_one(trials, impossible, entries)
-    with pytest.raises(UsageError, match="up to 4096 columns"):
-        trials.begin(wanted, np.zeros((4, 4097), np.uint64))
+    with pytest.raises(UsageError, match="up to 16384 cases"):
+        trials.begin(Batch.of((wanted, np.zeros((4, trials.room + 1), np.uint64))))
     assert try_one(trials, wanted, entries).vector == trials.no_vector
 
 

@@ -1,14 +1,14 @@
 """Trials: thousands of accesses that the guest makes in a row, each under page-table entries of its own.
 
 The guest's side is guest/trial/: a space that holds nothing but the trials, in which every control bit that paging
-knows may be chosen. Entries go in and outcomes come out through two batches in shared RAM; while the guest is at one,
-the other is filled or read.
+knows may be chosen. Entries go in and outcomes come out through an array in shared RAM.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from lab.x86.address import PhysicalAddress
 from lab.x86.levels import KIB, Level
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.uint64]
 
-__all__ = ["Trials", "Setting", "Instruction", "Outcomes"]
+__all__ = ["Trials", "Batch", "Setting", "Instruction", "Outcomes"]
 
 OFFSET = 0x128
 """Where in the page the accesses go; any multiple of 8 does."""
@@ -51,7 +52,7 @@ class Instruction(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """All that the cases of a batch have in common.
+    """All that the cases of a group have in common.
 
     Of `state` count CR0.WP, CR4.{PGE,SMEP,SMAP,PKE,PKS}, EFER.NXE, RFLAGS.AC and the key rights, of which IA32_PKRS
     must leave key 0 alone; the rest must be the machine's. `user` is CPL 3, `place` where writes are to land.
@@ -64,8 +65,48 @@ class Setting:
     place: int = 1
 
 
+class Batch(NamedTuple):
+    """Cases to be tried together: `settings`, which of them (ascending) each case has, and the entries of each case.
+
+    `entries` has a row for each level, the root's first, and a column for each case.
+    """
+
+    settings: tuple[Setting, ...]
+    which: NDArray[np.intp]
+    entries: Numbers
+
+    @classmethod
+    def of(cls, *groups: tuple[Setting, Numbers]) -> Batch:
+        """The cases of some groups, each a setting and the entries to try under it.
+
+        >>> from lab.x86 import PagingState
+        >>> setting = Setting(state=PagingState(), instruction=Instruction.READ, address=0)
+        >>> Batch.of((setting, np.zeros((4, 2), np.uint64)), (setting, np.zeros((4, 1), np.uint64))).which.tolist()
+        [0, 0, 1]
+        """
+        counts = [entries.shape[1] for _, entries in groups]
+        return cls(
+            tuple(setting for setting, _ in groups),
+            np.repeat(np.arange(len(groups)), counts),
+            np.hstack([entries for _, entries in groups]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def at(self, rows: NDArray[np.intp]) -> Batch:
+        """Some of the cases."""
+        return Batch(self.settings, self.which[rows], self.entries[:, rows])
+
+    def column(self, values: Sequence[int], dtype: type[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+        """One value for each setting as one for each case, or as a single one where all are equal."""
+        if len(set(values)) == 1:
+            return np.array(values[:1], dtype)
+        return np.array(values, dtype)[self.which]
+
+
 class Outcomes(NamedTuple):
-    """What became of the cases of a batch, a column each.
+    """What became of each case.
 
     `after` has a row for each level, the root's first. `vector` is `Trials.no_vector` for accesses that succeeded.
     These have in `reached` the physical address of the eight bytes they reached, as those tell themselves, or 0 where
@@ -78,6 +119,10 @@ class Outcomes(NamedTuple):
     vector: NDArray[np.uint32]
     code: NDArray[np.uint32]
 
+    def at(self, rows: NDArray[np.intp]) -> Outcomes:
+        """Those of some cases."""
+        return Outcomes(self.after[:, rows], self.reached[rows], self.cr2[rows], self.vector[rows], self.code[rows])
+
 
 class Trials:
     """The trials of one machine, whose RAM must reach over the beginning of a place: 256 MiB or more.
@@ -86,11 +131,11 @@ class Trials:
     `places` are the numbers of the places; `where` says where they are.
 
     >>> import numpy as np
-    >>> from lab.machine.exhaustive import Instruction, Setting
+    >>> from lab.machine.exhaustive import Batch, Instruction, Setting
     >>> with Machine(MachineOptions(ram=2 << 30)) as machine, Trials(machine) as trials:
     ...     setting = Setting(state=trials.state, instruction=Instruction.READ, address=trials.address())
     ...     path = [*(trials.tables[level] for level in (3, 2, 1)), trials.where(1, Instruction.READ)]
-    ...     trials.begin(setting, np.array(path, np.uint64)[:, None] | 3)
+    ...     trials.begin(Batch.of((setting, np.array(path, np.uint64)[:, None] | 3)))
     ...     trials.end().vector == trials.no_vector
     array([ True])
 
@@ -102,8 +147,7 @@ class Trials:
         self.kernel = machine.kernel
         self.no_vector = self.kernel.constant("LAB_NO_VECTOR")
         self._call: PendingCall | None = None
-        self._current = 0
-        self._sizes = [0] * self.kernel.constant("TRIAL_BATCHES")
+        self._count = 0
 
     # ------------------------------------------------------------------------------------------------- lifetime ----
 
@@ -121,13 +165,13 @@ class Trials:
             Level(number): PhysicalAddress(int(table)) for number, table in enumerate(shared["table"], 1) if table
         }
         self._places = {number: int(place) for number, place in enumerate(shared["place"]) if place}
-        self._batches = tuple(shared["batch"])
+        self._shared = shared
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        del self._batches  # views of what is about to go
+        del self._shared  # a view of what is about to go
         if kind is None:
             self.machine.call("trial_close")
         self._map.close()
@@ -139,10 +183,15 @@ class Trials:
         """How many levels of tables there are."""
         return len(self.tables)
 
-    @property
+    @cached_property
     def room(self) -> int:
         """How many cases fit in a batch."""
         return self.kernel.constant("TRIAL_CASES")
+
+    @cached_property
+    def most_groups(self) -> int:
+        """How many settings the cases of a batch may have."""
+        return self.kernel.constant("TRIAL_GROUPS")
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -176,22 +225,25 @@ class Trials:
 
     # --------------------------------------------------------------------------------------------------- trying ----
 
-    def begin(self, setting: Setting, entries: Numbers) -> None:
-        """Let the guest try cases: `entries` has a row for each level, the root's first, and a column for each case.
+    def begin(self, batch: Batch) -> None:
+        """Let the guest try some cases. `end` must have been called for those before.
 
-        `end` must have been called for the batch before. Raises UsageError for more cases than there is `room` for.
+        Raises UsageError for more cases or settings than there is room for.
         """
-        levels, count = entries.shape
-        if levels != self.levels or not 0 < count <= self.room:
-            raise UsageError(f"a batch has {self.levels} rows and up to {self.room} columns, not {levels} by {count}")
-        batch = self._batches[self._current]
-        _fill(batch, setting, self.number(setting.instruction), count)
-        batch["cases"]["before"][:count, :levels] = entries[::-1].T
-        self._sizes[self._current] = count
-        self._call = self.machine.post("trial_run", self._current, timeout=TIMEOUT)
+        levels, count = batch.entries.shape
+        if levels != self.levels or not 0 < count <= self.room or len(batch.settings) > self.most_groups:
+            limits = f"{self.levels} rows of entries, up to {self.room} cases and {self.most_groups} settings"
+            raise UsageError(f"a batch has {limits}, not {levels}, {count} and {len(batch.settings)}")
+        self._shared["groups"] = len(batch.settings)
+        counts = np.bincount(batch.which, minlength=len(batch.settings))
+        for number, setting in enumerate(batch.settings):
+            _fill(self._shared["group"][number], setting, self.number(setting.instruction), counts[number])
+        self._shared["cases"]["before"][:count, :levels] = batch.entries[::-1].T
+        self._count = count
+        self._call = self.machine.post("trial_run", timeout=TIMEOUT)
 
     def end(self) -> Outcomes:
-        """Wait for the batch that the guest is at, and take the outcomes out of it.
+        """Wait for the cases that the guest is at, and take their outcomes.
 
         Raises UsageError when there is none, or when the guest has refused it: a control that the CPU lacks, a place
         without RAM, an address that the trials themselves live at.
@@ -199,13 +251,12 @@ class Trials:
         if self._call is None:
             raise UsageError("no batch is under way; call begin() first")
         accepted = self._call.wait(TIMEOUT).result
-        number, self._call = self._current, None
+        self._call = None
         if not accepted:
             raise UsageError("the guest cannot try this: the CPU lacks a control bit, or place or address are taken")
-        self._current = (number + 1) % len(self._batches)
-        cases = self._batches[number]["cases"][: self._sizes[number]]
+        cases = self._shared["cases"][: self._count]
         return Outcomes(
-            after=np.ascontiguousarray(cases["after"][:, : self.levels].T[::-1]),
+            after=np.stack([cases["after"][:, number] for number in range(self.levels - 1, -1, -1)]),
             reached=cases["reached"].copy(),
             cr2=cases["cr2"].copy(),
             vector=cases["vector"].copy(),
@@ -213,10 +264,10 @@ class Trials:
         )
 
 
-def _fill(batch: np.void, setting: Setting, number: int, count: int) -> None:
-    """Write what the cases have in common."""
-    state, controls = setting.state, batch["controls"]
+def _fill(group: np.void, setting: Setting, number: int, count: int) -> None:
+    """Write what the cases of a group have in common."""
+    state, controls = setting.state, group["controls"]
     for name in ("cr0", "cr4", "efer", "rflags", "pkru", "pkrs"):
         controls[name] = int(getattr(state, name))
-    batch["address"], batch["access"] = setting.address, number
-    batch["user"], batch["place"], batch["count"] = setting.user, setting.place, count
+    group["address"], group["access"] = setting.address, number
+    group["user"], group["place"], group["count"] = setting.user, setting.place, count
