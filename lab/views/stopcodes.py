@@ -137,6 +137,7 @@ ACCESS: Mapping[int, tuple[int, Mapping[int, str]]] = {
             2: "a stack cookie was overwritten: a buffer on the stack was overrun",
             3: "a list entry is broken: removed twice, or overwritten",
             5: "an argument that cannot be",
+            6: "the stack cookie is still the one that every file has: the loader has not made a fresh one",
             7: "a fatal error that the program found by itself",
         },
     ),

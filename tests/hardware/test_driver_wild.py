@@ -77,6 +77,7 @@ LAST_LINES = {
     "queue": ["setjmp 7", "queued 2", "head 1", "timeout 1"],
     "security": ["dacl 00000000 valid 1 len 40", "seaccess 1", "pid 0000000000000004 tid 0000000000000008 proc 1 x"],
     "notify": ["object 00000000"],
+    "cookie": ["cookie fresh 1, complement 1, top bits clear 1"],
 }
 """What some of them print, by and by, in DriverEntry."""
 
