@@ -72,7 +72,14 @@ class _Remap:
             return False
         self.pool = VirtualAddress(int(call))
         self.undo.append(self._free_pool)
-        yield self.stage.step(title, "The page is at {page}.", call=call, agree=(self.pool,), page=self.pool)
+        yield self.stage.step(
+            title,
+            "The page is at {page}.",
+            call=call,
+            agree=(self.pool,),
+            page=self.pool,
+            notes="One call, one new entry: follow the address down to it. The frame was free a moment ago.",
+        )
         return True
 
     def _allocate_mdl(self) -> Part:
@@ -84,7 +91,8 @@ class _Remap:
         self.mdl = VirtualAddress(int(call))
         self.undo.append(self._free_mdl)
         text = Text("The MDL is at {mdl}; its array of frame numbers is still empty.", {"mdl": self.mdl})
-        yield self.stage.step(title, text, call=call, focus=(self.mdl,))
+        notes = Text("An MDL is a header and an array of frame numbers. It describes memory; it maps none.")
+        yield self.stage.step(title, text, call=call, focus=(self.mdl,), notes=notes)
         return True
 
     def _build(self) -> Part:
@@ -95,6 +103,8 @@ class _Remap:
             "The MDL now names frame {frame:#x}, found by the very walk that follows.",
             frame=walk.mapped.physical.frame,
             call=call,
+            ask="The MDL is to be filled in for one page. Which number will be written into it?",
+            answer="The frame number, which is what the last entry of the walk holds. No entry changes for it.",
             reports={"mdl": self.stage.report("mdl"), **self._walks(pool=self.pool)},
         )
         return True
@@ -111,7 +121,16 @@ class _Remap:
         self.mapping = VirtualAddress(int(call))
         self.undo.append(self._unmap)
         text = Text("The second address is {mapping}.", {"mapping": self.mapping})
-        yield self.stage.step(title, text, call=call, agree=(self.mapping,), focus=(self.mapping, self.pool))
+        yield self.stage.step(
+            title,
+            text,
+            call=call,
+            agree=(self.mapping,),
+            focus=(self.mapping, self.pool),
+            ask="The frame is to get a second address. How many entries have to be written for it?",
+            answer="One, in the table of the system PTEs: the tables above it were there already.",
+            notes="The documentation forbids this for nonpaged pool, and a free Windows does it. Try --verifier.",
+        )
         return True
 
     def _compare(self) -> Part:
@@ -150,6 +169,8 @@ class _Remap:
             mapping=self.mapping,
             physical=physical,
             focus=(self.pool, self.mapping),
+            ask="The guest writes through the first address. What does it read through the second?",
+            answer="The same bytes: there is one frame, and nothing is copied.",
             reports={"memory": self.stage.report("mem", {"address": str(physical), "length": 32})},
         )
         return True
@@ -177,12 +198,15 @@ class _Remap:
             "{fault}\nCR2 holds the address that faulted: {cr2}. The guest lives on.",
             fault=fault,
             cr2=VirtualAddress(fault.cr2),
+            ask="The guest reads the second address once more. What happens?",
+            answer="A page fault: the entry is zero, its bit P is clear. The first address still works.",
             call=call,
             reports=self._walks(mapping=self.mapping),
         )
 
     def _free_mdl(self) -> Iterator[Step]:
-        yield self.stage.step("Free the MDL", call=self.stage.call("IoFreeMdl", self.mdl))
+        notes = Text("Last thing first: the mapping is gone, now what described it, then the memory itself.")
+        yield self.stage.step("Free the MDL", call=self.stage.call("IoFreeMdl", self.mdl), notes=notes)
 
     def _free_pool(self) -> Iterator[Step]:
         call = self.stage.call("ExFreePoolWithTag", self.pool, self.stage.tag(TAG))

@@ -27,7 +27,7 @@ def test_a_recording_has_the_steps_of_its_scenario(name: str) -> None:
     assert list(again) == list(played)
 
 
-@pytest.mark.parametrize("name", [name for name in all_scenarios() if not name.startswith("driver-")])
+@pytest.mark.parametrize("name", all_scenarios())
 @pytest.mark.parametrize("language", [each for each in languages() if each != ENGLISH])
 def test_what_is_said_in_a_recording_has_its_translation(name: str, language: str) -> None:
     for moment in read(shipped(name)):

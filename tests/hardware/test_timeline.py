@@ -119,7 +119,10 @@ def test_a_recording_goes_on_where_the_machine_was_killed(timeline: Timeline) ->
         assert player.ask("call MmIsAddressValid 0").schema == "lab.error/1"
         assert player.next()
 
-        assert (player.position, player.is_live) == (4, False)
+        assert (player.position, player.is_live) == (3, False)
+        assert "second address" in player.question
+        assert player.next()
+        assert player.position == 4
         assert "the recording goes on" in player.take_notice()
         assert player.ask("mdl").answer
         player.go(99)

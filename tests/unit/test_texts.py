@@ -92,13 +92,9 @@ def constants(file: Path, nodes: list[ast.expr]) -> Iterator[str]:
 
 
 def shipped() -> set[str]:
-    """Every template of the lab itself, with the titles and descriptions of its own scenarios.
-
-    The sample drivers are sources, and speak for themselves in their comments.
-    """
+    """Every template of the lab itself, with the titles and descriptions of its scenarios."""
     written = {each for file in PACKAGE.rglob("*.py") if file.parent.name != "texts" for each in templates_in(file)}
-    lectures = [each for name, each in all_scenarios().items() if not name.startswith("driver-")]
-    texts = [text for each in lectures for text in (each.title, each.description)]
+    texts = [text for each in all_scenarios().values() for text in (each.title, each.description)]
     return {each for each in written | {text.template for text in texts} if needs_translation(each)}
 
 
