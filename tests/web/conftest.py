@@ -17,6 +17,7 @@ from lab.demo.player import Player
 from lab.demo.web import WebFace, listen
 from lab.machine import Machine
 from lab.scenarios import all_scenarios
+from lab.scenarios.step import NO_TEXT
 from lab.texts import Text
 from lab.timeline import Timeline
 from lab.timeline.recorder import Recorder
@@ -37,13 +38,13 @@ def played(name: str = "mdl-remap") -> Timeline:
 
 
 def with_question(timeline: Timeline, number: int) -> Timeline:
-    """The same lecture, with a question before one of its moments, and notes for every speaker."""
+    """The same lecture, with a question before one of its moments and no other, and notes for every speaker."""
     other = Timeline(
         timeline.scenario, timeline.title, banks=timeline.banks, kernel=timeline.kernel, sources=timeline.sources
     )
     for moment in timeline:
-        asks = {"question": QUESTION, "answer": ANSWER} if moment.number == number else {}
-        other.append(replace(moment, step=replace(moment.step, notes=NOTES, **asks)))
+        question, answer = (QUESTION, ANSWER) if moment.number == number else (NO_TEXT, NO_TEXT)
+        other.append(replace(moment, step=replace(moment.step, notes=NOTES, question=question, answer=answer)))
     return other
 
 
