@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -41,7 +42,10 @@ def command(
     lang: str,
     recorded: bool,
 ) -> None:
-    """Give the lecture NAME: step forwards and backwards, answer questions on the live machine."""
+    """Give the lecture NAME: step forwards and backwards, answer questions on the live machine.
+
+    NAME may also be a recording, FILE.lab, that `lab record` has made.
+    """
     from lab.texts import language_name
 
     language_name(lang)  # refuses a language there are no texts in
@@ -78,42 +82,53 @@ def _write(name: str, language: str, export: str | None, cast: str | None) -> No
 
 def _timeline(name: str) -> Timeline:
     """The lecture from beginning to end: its recording if there is one, else played now."""
-    from lab.timeline.recording import read, shipped
-
-    if shipped(name).exists():
-        return read(shipped(name))
+    found = _recording(name)
+    if found is not None:
+        return found
     with _live(name) as player:
         player.go(1 << 30)
         return player.timeline
 
 
+def _recording(name: str) -> Timeline | None:
+    """The recording in a file, or the one of a lecture that comes with the lab; None where there is none of it."""
+    from lab.timeline.recording import read, shipped
+
+    file = Path(name) if name.endswith(".lab") else shipped(name)
+    return read(file) if name.endswith(".lab") or file.exists() else None
+
+
 def _player(name: str, recorded: bool) -> Player:
     """A player on a live machine with the recording behind it, or on the recording where no machine can be had."""
     from lab.demo.player import Player
-    from lab.timeline.recording import read, shipped
 
-    if recorded:
-        return Player(read(shipped(name)))
-    try:
-        return _live(name)
-    except HostError as error:
-        if not shipped(name).exists():
-            raise
-        click.echo(f"lab: {error}; this is the recording", err=True)
-        return Player(read(shipped(name)))
+    if not recorded and not name.endswith(".lab"):
+        try:
+            return _live(name)
+        except HostError as error:
+            click.echo(f"lab: {error}", err=True)
+    found = _recording(name)
+    if found is None:
+        raise HostError(f"there is no recording of {name!r} here; make one with: lab record {name}")
+    return Player(found)
 
 
 def _live(name: str) -> Player:
     from lab.demo.player import Player
     from lab.scenarios import all_scenarios
     from lab.timeline.recorder import Recorder
-    from lab.timeline.recording import read, shipped
 
     scenario = all_scenarios().get(name)
     if scenario is None:
         raise UsageError(f"there is no lecture {name!r}; `lab demo --list` lists them")
     machine = scenario.machine().start()
-    recording: Callable[[], Timeline] | None = (lambda: read(shipped(name))) if shipped(name).exists() else None
+
+    def recording() -> Timeline:
+        found = _recording(name)
+        if found is None:
+            raise LabError(f"there is no recording of {name!r} here")
+        return found
+
     try:
         return Player(live=Recorder(scenario, machine), recording=recording)
     except LabError:
@@ -137,10 +152,8 @@ def _show_page(player: Player, language: str, address: tuple[str, int]) -> None:
 
 def _expected(player: Player) -> int:
     """How many moments the lecture had when it was recorded; 0 when it was not."""
-    from lab.timeline.recording import read, shipped
-
-    recorded = shipped(player.timeline.scenario)
-    return len(read(recorded)) if player.is_live and recorded.exists() else 0
+    recording = _recording(player.timeline.scenario) if player.is_live else None
+    return 0 if recording is None else len(recording)
 
 
 FACES: Mapping[str, Callable[[Player, str, tuple[str, int]], None]] = {"web": _show_page}

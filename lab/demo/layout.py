@@ -11,6 +11,7 @@ from lab.kernel.frames import USE_NAMES, FrameRun, frame_runs
 from lab.kernel.pool import read_pool
 from lab.kernel.regions import regions
 from lab.paging import Kind, Mapping, map_space
+from lab.paging.rules import rules_of
 from lab.x86.address import VirtualAddress
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class SpaceRegion:
         return self.name == HOLE
 
 
-USER, HOLE, KERNEL = "user half", "not canonical", "kernel half"
+USER, HOLE, KERNEL, WHOLE = "user half", "not canonical", "kernel half", "address space"
 
 
 def space_regions(snapshot: Snapshot) -> tuple[SpaceRegion, ...]:
@@ -74,9 +75,7 @@ def space_regions(snapshot: Snapshot) -> tuple[SpaceRegion, ...]:
         rows = map_space(snapshot.memory, snapshot.state)
     except LabError:
         return ()
-    top = 1 << 11 + 9 * snapshot.state.levels
-    named: list[tuple[int, int, str]] = [(0, top, USER), (top, (1 << 64) - top, HOLE)]
-    named += _kernel_regions(snapshot, rows) or [((1 << 64) - top, 1 << 64, KERNEL)]
+    named = _named(snapshot, rows)
     starts = [start for start, _, _ in named]
     runs: list[list[SpaceRun]] = [[] for _ in named]
     for row in rows:
@@ -92,6 +91,16 @@ def space_regions(snapshot: Snapshot) -> tuple[SpaceRegion, ...]:
         SpaceRegion(name, VirtualAddress(start), VirtualAddress(end), tuple(inside))
         for (start, end, name), inside in zip(named, runs, strict=True)
     )
+
+
+def _named(snapshot: Snapshot, rows: Sequence[Mapping]) -> list[tuple[int, int, str]]:
+    """Start, end and name of each region, by address; a space of 32 bits is one."""
+    bits = rules_of(snapshot.state).address_bits
+    if bits == 32:
+        return [(0, 1 << bits, WHOLE)]
+    top = 1 << bits - 1
+    kernel = _kernel_regions(snapshot, rows) or [((1 << 64) - top, 1 << 64, KERNEL)]
+    return [(0, top, USER), (top, (1 << 64) - top, HOLE), *kernel]
 
 
 def _kernel_regions(snapshot: Snapshot, rows: Sequence[Mapping]) -> list[tuple[int, int, str]]:

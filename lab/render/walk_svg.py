@@ -270,6 +270,7 @@ def _entry(column: Column, hop: Hop, top: float) -> str:
         data_kind=hop.kind,
         data_level=hop.level,
         data_at=hex(hop.entry_address),
+        data_address=None if hop.target is None else f"pa:{int(hop.target):#x}",
         aria_label=f"{hop.level} entry {hop.index:#x}: 0x{hop.digits} {flags}",
     )
 

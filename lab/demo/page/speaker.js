@@ -23,7 +23,7 @@ export class Speaker {
     this.started = state.started;
     find("#speaker-count").textContent = `${state.position} / ${state.last}`;
     find("#speaker-title").textContent = moment.title;
-    find("#speaker-next").textContent = next?.title ?? this.labels.last_step;
+    find("#speaker-next").textContent = next?.title ?? (state.over ? this.labels.last_step : "…");
     const question = state.asked ? next?.question : moment.question;
     find("#speaker-question").hidden = !question;
     find("#speaker-question p:last-child").textContent = question ?? "";

@@ -1,0 +1,72 @@
+"""`lab demo` as a process: lists, files, a page that is served until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import LAB, Lab
+
+
+@pytest.fixture(scope="module")
+def recording(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("lecture") / "remap.lab"
+    assert lab("record", "mdl-remap", "-o", str(file)).code == 0
+    return file
+
+
+def test_lectures_are_listed_in_the_language_that_is_asked_for(lab: Lab) -> None:
+    assert "mdl-remap" in lab("demo", "--list").out
+    assert "Tek çerçeve, iki adres" in lab("demo", "--list", "--lang", "tr").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["no-such-lecture"], "no lecture 'no-such-lecture'"),
+        (["--lang", "xx"], "no texts in 'xx'"),
+        (["no-such-file.lab"], "no-such-file.lab"),
+    ],
+)
+def test_what_cannot_be_shown_is_named(lab: Lab, arguments: list[str], words: str) -> None:
+    outcome = lab("demo", *arguments)
+    assert outcome.code == 2
+    assert words in outcome.err
+
+
+def test_a_recording_becomes_a_page_and_a_cast(lab: Lab, recording: Path, tmp_path: Path) -> None:
+    page, cast = tmp_path / "lecture.html", tmp_path / "lecture.cast"
+    outcome = lab("demo", str(recording), "--export", str(page), "--cast", str(cast), "--lang", "tr")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert '<html lang="tr"' in page.read_text()
+    assert json.loads(cast.read_text().splitlines()[0])["version"] == 2
+
+
+def test_no_wildcard_is_listened_on(lab: Lab, recording: Path) -> None:
+    outcome = lab("demo", str(recording), "--web", "--host", "0.0.0.0")  # noqa: S104 - refused
+    assert outcome.code == 2
+    assert "--host takes one address" in outcome.err
+
+
+def test_a_page_is_served_until_ctrl_c(recording: Path) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [LAB, "demo", str(recording), "--web"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as demo:
+        assert demo.stdout is not None
+        url = demo.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(url + "state") as answer:  # noqa: S310 - our own
+            assert json.load(answer)["last"] == 11
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(url.rsplit("/", 2)[0] + "/")  # noqa: S310 - our own
+        demo.send_signal(signal.SIGINT)
+        _, complaints = demo.communicate(timeout=20)
+    assert demo.returncode == 130
+    assert complaints.strip() == ""
