@@ -148,8 +148,8 @@ def describe(trials: Trials, family: str, case: Case, quirks: Quirks, named: tup
     predictions = [_predict(trials, case, number, quirks) for number in range(len(accesses_of(case.setting)))]
     foretold = next((each for each in predictions if not each.ok), predictions[-1])
     found = _try(trials, case)
-    says = foretold.fault or "succeeds"
-    does = _fault(trials, found) or "succeeds"
+    says = foretold.fault or "success"
+    does = _fault(trials, found) or "success"
     lines = (
         f"{says} was foretold of this {foretold.access}, and {does} was found",
         f"  {_registers(case.setting)}",
