@@ -47,7 +47,7 @@ def fragments(scene: Scene, language: str) -> dict[str, str]:
     walks = scene.walks[:MANY_WALKS]
     return {
         "story": "".join(_story(scene, say)),
-        "walk": walk_svg([each.diagram for each in walks], [each.label for each in walks]) if walks else "",
+        "walk": walk_svg([each.diagram for each in walks], [each.label for each in walks], language) if walks else "",
         "space": space_svg(scene.space, walks, language),
         "memory": "".join(_memory(each, say) for each in scene.memory),
         "mdl": mdl_svg(scene.mdls, language) if scene.mdls else "",

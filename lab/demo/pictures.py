@@ -52,7 +52,7 @@ def space_svg(regions: Sequence[SpaceRegion], walks: Sequence[Walked], language:
     if not shown:
         return ""
     weights = [log2(1 + each.mapped / PAGE) for each in shown]
-    least = [NARROW if each.is_hole else max(USUAL, 16 + 9.8 * len(each.name)) for each in shown]
+    least = [NARROW if each.is_hole else max(USUAL, 16 + 9.8 * len(name_in(each.name, language))) for each in shown]
     gap = 4
     all_of_it = WIDTH - 2 - gap * (len(shown) - 1)
     room = max(0.0, all_of_it - sum(least))

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+from lab.texts import Text
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.entry import ADDRESS_MASK, Entry
 from lab.x86.levels import Level, size_text
@@ -25,6 +26,9 @@ SHAPES: Mapping[int, tuple[tuple[str, ...], tuple[int, ...]]] = {
     5: (("PML5", "PML4", "PDPT", "PD", "PT"), (9, 9, 9, 9, 9)),
 }
 """By the number of levels: their names from the root down, and how many bits of the address each takes."""
+
+
+ACCESSES = {"read": Text("read"), "write": Text("write"), "execute": Text("execute"), "user": Text("user mode")}
 
 
 class AddressField(NamedTuple):
@@ -53,7 +57,7 @@ class Hop:
     flags: tuple[str, ...]
     leaf: bool
     target: PhysicalAddress | None
-    decides: tuple[str, ...] = ()
+    decides: tuple[Text, ...] = ()
 
 
 class Diagram(NamedTuple):
@@ -74,8 +78,8 @@ class Diagram(NamedTuple):
     memory_type: str
     supervisor: str
     user: str
-    denials: tuple[str, ...]
-    fault: str
+    denials: tuple[Text, ...]
+    fault: Text
     fault_level: str
 
     @property
@@ -133,7 +137,7 @@ def walk_diagram(data: Data) -> Diagram:
         memory_type=data["memory_type"] if mapped else "",
         supervisor=data["access"]["supervisor"],
         user=data["access"]["user"],
-        denials=tuple(f"{_verb(each)}: CR4.{each['name']}" for each in denied if each["level"] is None),
+        denials=tuple(_denial_text(each) for each in denied if each["level"] is None),
         fault=_fault_text(fault),
         fault_level=fault.get("level") or "",
     )
@@ -160,7 +164,7 @@ def _hop(step: Data, width: int, denied: Sequence[Data], fault: Data) -> Hop:
     entry, address = int(step["entry"], 16), PhysicalAddress(int(step["entry_address"], 16))
     level, present = step["level"], bool(entry & 1)
     size = 4 if width == 10 else 8
-    decides = [f"{_verb(each)}: bit {each['bit']} ({each['name']})" for each in denied if each["level"] == level]
+    decides = [_denial_text(each) for each in denied if each["level"] == level]
     if fault.get("level") == level:
         decides.append(_fault_text(fault))
     return Hop(
@@ -179,17 +183,19 @@ def _hop(step: Data, width: int, denied: Sequence[Data], fault: Data) -> Hop:
     )
 
 
-def _verb(denial: Data) -> str:
-    return f"{denial['access']} denied"
+def _denial_text(denial: Data) -> Text:
+    access = ACCESSES.get(denial["access"], Text.verbatim(denial["access"]))
+    if denial["level"] is None:
+        return Text("{access} denied: {bit} in CR4", {"access": access, "bit": denial["name"]})
+    return Text("{access} denied: bit {bit} ({name})", {**denial, "access": access})
 
 
-def _fault_text(fault: Data) -> str:
+def _fault_text(fault: Data) -> Text:
     if not fault:
-        return ""
-    if fault["level"] is None:
-        return str(fault["reason"])
-    bit = "" if fault["bit"] is None else f"bit {fault['bit']} "
-    return f"{bit}{'(P) is 0: ' if fault['bit'] == 0 else ''}{fault['reason']}"
+        return Text()
+    if fault["kind"] == "not present":
+        return Text("bit {bit} (P) is 0: not present", fault)
+    return Text.verbatim(fault["reason"] if fault["bit"] is None else f"bit {fault['bit']} {fault['reason']}")
 
 
 def entry_kind(level: str, *, leaf: bool, present: bool) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from lab.render.diagram import AddressField, Diagram, Hop
 from lab.render.markup import element, text_of
+from lab.texts import ENGLISH, Text
 from lab.x86.address import PhysicalAddress
 from lab.x86.levels import size_text
 
@@ -76,7 +77,7 @@ class Grid(NamedTuple):
         return self.tables[column - 1] if column else self.cr3
 
 
-def walk_svg(diagrams: Sequence[Diagram], labels: Sequence[str] = ()) -> str:
+def walk_svg(diagrams: Sequence[Diagram], labels: Sequence[str] = (), language: str = ENGLISH) -> str:
     """One `<svg>` of all walks, top to bottom; `labels` stand before their addresses. Looks are CSS classes.
 
     Entries carry `data-entry` and `data-kind`, addresses `data-address`, so that a page can answer to a pointer; the
@@ -85,9 +86,9 @@ def walk_svg(diagrams: Sequence[Diagram], labels: Sequence[str] = ()) -> str:
     grid = Grid.of(max(len(each.levels) for each in diagrams))
     names = [*labels, *[""] * len(diagrams)]
     groups = list(_same_frame(diagrams))
-    boxes = [_frame_box(grid.frame, members, first * ROW) for first, members in groups]
-    rows = [_row(grid, each, names[i], i * ROW) for i, each in enumerate(diagrams)]
-    ends = [_end(grid, each, i * ROW + CARDS) for i, each in enumerate(diagrams)]
+    boxes = [_frame_box(grid.frame, members, first * ROW, language) for first, members in groups]
+    rows = [_row(grid, each, names[i], i * ROW, language) for i, each in enumerate(diagrams)]
+    ends = [_end(grid, each, i * ROW + CARDS, language) for i, each in enumerate(diagrams)]
     height = ROW * len(diagrams) + MARGIN / 2
     summary = "; ".join(f"{each.address} {each.summary}" for each in diagrams)
     return element(
@@ -116,9 +117,13 @@ def _same_frame(diagrams: Sequence[Diagram]) -> Iterator[tuple[int, list[Diagram
 # --------------------------------------------------------------------------------------------------------- a row ----
 
 
-def _row(grid: Grid, diagram: Diagram, label: str, top: float) -> str:
+def _row(grid: Grid, diagram: Diagram, label: str, top: float, language: str) -> str:
     cards = top + CARDS
-    parts = [_title(diagram, label, top), *_ribbon(grid, diagram, top + TITLE), _cr3(grid.cr3, diagram, cards)]
+    parts = [
+        _title(diagram, label, top),
+        *_ribbon(grid, diagram, top + TITLE, language),
+        _cr3(grid.cr3, diagram, cards, language),
+    ]
     for number, level in enumerate(diagram.levels):
         column = grid.tables[number]
         if number < len(diagram.hops):
@@ -126,14 +131,11 @@ def _row(grid: Grid, diagram: Diagram, label: str, top: float) -> str:
             source = cards + 36 if number == 0 else _entry_top(diagram.hops[number - 1], cards) + ENTRY / 2
             parts.append(_arrow((grid.before(number).end, source), (column.x, cards + 16), number))
             parts.append(_selects(column, hop, top + TITLE + RIBBON, cards))
-            parts.append(_table(column, hop, cards, is_bad=level == diagram.fault_level))
+            parts.append(_table(column, hop, cards, language, is_bad=level == diagram.fault_level))
         else:
-            parts.append(_ghost(column, level, cards, "not reached" if _stopped(diagram) else "not needed"))
+            why = Text("not reached") if diagram.physical is None else Text("not needed")
+            parts.append(_ghost(column, level, cards, why.in_language(language)))
     return element("g", *parts, class_="row")
-
-
-def _stopped(diagram: Diagram) -> bool:
-    return diagram.physical is None
 
 
 def _title(diagram: Diagram, label: str, top: float) -> str:
@@ -146,7 +148,7 @@ def _title(diagram: Diagram, label: str, top: float) -> str:
     return element("text", *parts, x=MARGIN, y=top + 26, class_="walked mono")
 
 
-def _ribbon(grid: Grid, diagram: Diagram, top: float) -> Iterator[str]:
+def _ribbon(grid: Grid, diagram: Diagram, top: float, language: str) -> Iterator[str]:
     """Each field above the table it selects in; the bits that no level translates above CR3, the offset at the end."""
     columns = {name: grid.tables[number] for number, name in enumerate(diagram.levels)}
     columns |= {"sign": grid.cr3, "offset": grid.frame}
@@ -156,16 +158,20 @@ def _ribbon(grid: Grid, diagram: Diagram, top: float) -> Iterator[str]:
         bad = field.name == "sign" and not diagram.hops and not diagram.fault_level
         is_wide = reached_leaf and field.name != "offset"
         kind = "field bad" if bad else "field wide" if is_wide else "field"
-        yield _field(columns[field.name], field, top, kind)
+        yield _field(columns[field.name], field, top, kind, _field_name(field, is_wide=is_wide).in_language(language))
         reached_leaf = reached_leaf or (leaf is not None and field.name == leaf)
 
 
-def _field(column: Column, field: AddressField, top: float, kind: str) -> str:
-    """A field's bits, one by one, and their value; a field behind a large leaf's own belongs to the offset."""
+def _field_name(field: AddressField, *, is_wide: bool) -> Text:
+    """What a field is for; one behind a large leaf's own belongs to the offset."""
+    names = {"sign": Text("sign"), "offset": Text("offset")}
+    index = Text("{level} index", {"level": field.name})
+    return Text("offset, too") if is_wide else names.get(field.name, index)
+
+
+def _field(column: Column, field: AddressField, top: float, kind: str, name: str) -> str:
+    """A field's bits, one by one, and their value."""
     middle = column.x + column.width / 2
-    name = field.name if field.name in ("sign", "offset") else f"{field.name} index"
-    if kind == "field wide":
-        name = "offset, too"
     if field.name == "sign":
         half = (len(field.digits) + 1) // 2
         halves = enumerate((field.digits[:half], field.digits[half:]))
@@ -194,9 +200,9 @@ def _selects(column: Column, hop: Hop, top: float, cards: float) -> str:
     return element("path", d=f"M{x:g} {top - 6:g}V{_entry_top(hop, cards) + ENTRY / 2:g}", class_="selects")
 
 
-def _cr3(column: Column, diagram: Diagram, top: float) -> str:
+def _cr3(column: Column, diagram: Diagram, top: float, language: str) -> str:
     notes = [
-        element("text", text_of(note), x=column.x, y=top + 76 + 17 * i, class_="note warning")
+        element("text", text_of(note.in_language(language)), x=column.x, y=top + 76 + 17 * i, class_="note warning")
         for i, note in enumerate(diagram.denials)
     ]
     return element(
@@ -217,9 +223,15 @@ def _entry_top(hop: Hop, cards: float) -> float:
     return cards + 36 + hop.index / (hop.entries - 1) * (CARD - 36 - ENTRY - 8)
 
 
-def _table(column: Column, hop: Hop, top: float, *, is_bad: bool) -> str:
+def _table(column: Column, hop: Hop, top: float, language: str, *, is_bad: bool) -> str:
     notes = [
-        element("text", text_of("✗ " + note), x=column.x, y=top + CARD + 19 + 18 * i, class_="note warning")
+        element(
+            "text",
+            text_of("✗ " + note.in_language(language)),
+            x=column.x,
+            y=top + CARD + 19 + 18 * i,
+            class_="note warning",
+        )
         for i, note in enumerate(hop.decides)
     ]
     return element(
@@ -228,7 +240,7 @@ def _table(column: Column, hop: Hop, top: float, *, is_bad: bool) -> str:
         element("text", text_of(hop.level), x=column.x + 28, y=top + 23, class_="level"),
         _physical(hop.table, column.end - 10, top + 23, "small end"),
         _ruler(column, hop, top),
-        _entry(column, hop, _entry_top(hop, top)),
+        _entry(column, hop, _entry_top(hop, top), language),
         *notes,
         class_="table bad" if is_bad else "table decides" if hop.decides else "table",
     )
@@ -245,7 +257,7 @@ def _ruler(column: Column, hop: Hop, top: float) -> str:
     )
 
 
-def _entry(column: Column, hop: Hop, top: float) -> str:
+def _entry(column: Column, hop: Hop, top: float, language: str) -> str:
     x = column.x + 25
     value = element(
         "text",
@@ -254,7 +266,7 @@ def _entry(column: Column, hop: Hop, top: float) -> str:
         y=top + 49,
         class_="value mono",
     )
-    flags = " ".join(hop.flags) if hop.flags else "not present"
+    flags = " ".join(hop.flags) if hop.flags else Text("not present").in_language(language)
     room = column.width - 32 - 74
     squeezed = {"textLength": f"{room:g}", "lengthAdjust": "spacingAndGlyphs"} if 9 * len(flags) > room else {}
     return element(
@@ -299,7 +311,7 @@ def _ghost(column: Column, level: str, top: float, why: str) -> str:
 # --------------------------------------------------------------------------------------------------------- frames ----
 
 
-def _frame_box(column: Column, members: Sequence[Diagram], top: float) -> str:
+def _frame_box(column: Column, members: Sequence[Diagram], top: float, language: str) -> str:
     """The box of the frame that these walks share; nothing for a walk that reaches none."""
     frame, size = members[0].frame, members[0].page_size
     if frame is None:
@@ -308,22 +320,28 @@ def _frame_box(column: Column, members: Sequence[Diagram], top: float) -> str:
     height = (len(members) - 1) * ROW + CARD
     parts = [
         element("rect", x=column.x, y=top, width=column.width, height=height, rx=8, class_="card"),
-        element("text", text_of(f"frame {frame.frame:#x}"), x=column.x + 14, y=top + 23, class_="level"),
+        element(
+            "text",
+            text_of(Text("frame {number:#x}", {"number": frame.frame}).in_language(language)),
+            x=column.x + 14,
+            y=top + 23,
+            class_="level",
+        ),
         element("text", text_of(size_text(size)), x=column.end - 24, y=top + 23, class_="small end"),
     ]
     if len(members) > 1:
         number = element("tspan", text_of(f"{frame.frame:#x}"), class_="physical mono huge")
         middle = column.x + column.width / 2
-        count = f"{len(members)} addresses, one frame"
+        count = Text("{count} addresses, one frame", {"count": len(members)}).in_language(language)
         parts.append(element("text", text_of(count), x=middle, y=top + CARD + 13, class_="middle small"))
         parts.append(element("text", number, x=middle, y=top + CARD + 46, class_="middle"))
     return element("g", *parts, class_="frame")
 
 
-def _end(grid: Grid, diagram: Diagram, top: float) -> str:
+def _end(grid: Grid, diagram: Diagram, top: float, language: str) -> str:
     """The arrow into the frame, the byte that the offset selects, and what may be done there; or the fault."""
     if diagram.physical is None:
-        return _fault(grid, diagram, top)
+        return _fault(grid.frame, diagram, top, language)
     column, last = grid.frame, len(diagram.hops) - 1
     source = _entry_top(diagram.hops[-1], top) + ENTRY / 2
     y = top + 62
@@ -342,10 +360,9 @@ def _end(grid: Grid, diagram: Diagram, top: float) -> str:
     )
 
 
-def _fault(grid: Grid, diagram: Diagram, top: float) -> str:
-    column = grid.frame
-    words = _wrapped(diagram.fault, 24)
-    where = [diagram.fault_level] if diagram.fault_level else ["the address"]
+def _fault(column: Column, diagram: Diagram, top: float, language: str) -> str:
+    words = _wrapped(diagram.fault.in_language(language), 24)
+    where = [diagram.fault_level or Text("the address").in_language(language)]
     lines = [
         element("text", text_of(line), x=column.x + 16, y=top + 60 + 20 * i, class_="small")
         for i, line in enumerate(where + words)
@@ -353,7 +370,13 @@ def _fault(grid: Grid, diagram: Diagram, top: float) -> str:
     return element(
         "g",
         element("rect", x=column.x, y=top, width=column.width, height=CARD, rx=8, class_="card"),
-        element("text", text_of("✗ no frame"), x=column.x + 14, y=top + 28, class_="level bad"),
+        element(
+            "text",
+            text_of("✗ " + Text("no frame").in_language(language)),
+            x=column.x + 14,
+            y=top + 28,
+            class_="level bad",
+        ),
         *lines,
         class_="fault",
     )

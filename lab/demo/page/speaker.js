@@ -34,7 +34,7 @@ export class Speaker {
   }
 
   #tick() {
-    find("#clock").textContent = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    find("#clock").textContent = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
     const seconds = Math.max(0, Math.floor((Date.now() - (this.started ?? Date.now())) / 1000));
     find("#elapsed").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   }

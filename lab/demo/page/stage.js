@@ -89,14 +89,19 @@ export class Stage {
 
 /** Let the hops of a walk appear one after the other; without motion they are simply there. */
 export function hop(place) {
-  for (const row of place.querySelectorAll(".row, .walk > .frame, .walk > .fault")) {
+  const delay = (part, seconds) => {
+    for (const moving of [part, ...part.children]) moving.style.animationDelay = `${seconds}s`;
+  };
+  let last = 0;
+  for (const row of place.querySelectorAll(".row")) {
     let number = 0;
     for (const part of row.querySelectorAll(".arrow, .table")) {
       number = part.dataset.hop === undefined ? number : Number(part.dataset.hop);
-      const delay = `${0.18 * number + (part.classList.contains("table") ? 0.12 : 0)}s`;
-      for (const moving of [part, ...part.children]) moving.style.animationDelay = delay;
+      delay(part, 0.18 * number + (part.classList.contains("table") ? 0.12 : 0));
     }
+    last = Math.max(last, number + 1);
   }
+  for (const end of place.querySelectorAll(".walk > .frame, .walk > .fault, .walk > .frame > .arrow")) delay(end, 0.18 * last);
   place.classList.remove("hopping");
   void place.getBoundingClientRect();
   place.classList.add("hopping");
