@@ -73,6 +73,7 @@ class WebFace:
         self._expected = expected
         self._blank = False
         self._version = 0
+        self._turn = 0
         self._started = time.time()
         self._listeners: set[asyncio.Queue[str | None]] = set()
         routes = [
@@ -165,12 +166,14 @@ class WebFace:
             "blank": self._blank,
             "live": player.is_live,
             "version": self._version,
+            "turn": self._turn,
             "started": self._started * 1000,
             "notice": player.take_notice().in_language(self.language),
         }
 
     def _tell(self) -> dict[str, Json]:
         """Let all windows know how things stand."""
+        self._turn += 1
         state = self._state()
         for each in self._listeners:
             each.put_nowait(json.dumps(state))

@@ -41,6 +41,16 @@ def test_presenters_and_their_clickers_step(open_page: Open, forwards: str, back
     shown(page, 1)
 
 
+def test_impatient_fingers_end_where_they_should(open_page: Open) -> None:
+    page = open_page()
+    for _ in range(5):
+        press(page, *["ArrowRight"] * 3, *["ArrowLeft"] * 2, "ArrowRight", "ArrowLeft", "ArrowLeft")
+    go_to(page, 2)
+    page.wait_for_load_state("networkidle")
+    shown(page, 2)
+    expect(page.locator("#story h1")).to_have_text("Allocate an MDL that describes it")
+
+
 def test_steps_end_at_both_ends(open_page: Open, lecture: Timeline) -> None:
     page = open_page()
     press(page, "ArrowLeft")

@@ -54,6 +54,7 @@ export class LabPlayer {
     this.onstate = () => {};
     this.moments = new Map();
     this.seen = [];
+    this.acting = Promise.resolve();
     this.gone = false;
   }
 
@@ -65,7 +66,13 @@ export class LabPlayer {
     this.#fetchAhead();
   }
 
-  async act(action) {
+  /** One action after the other, in the order of the keys. */
+  act(action) {
+    this.acting = this.acting.then(() => this.#act(action));
+    return this.acting;
+  }
+
+  async #act(action) {
     if (!this.gone) {
       try {
         this.#take(await this.#post("do", action));
@@ -101,7 +108,9 @@ export class LabPlayer {
     }
   }
 
+  /** Show a state, unless a later one was faster: answers and events come by different ways. */
   #take(state) {
+    if (state.turn < this.state.turn) return;
     this.state = { ...this.state, notice: "", ...state };
     this.onstate(this.state);
   }
