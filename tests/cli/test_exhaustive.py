@@ -30,7 +30,7 @@ def test_strict_run_names_each_quirk_and_answers_no(lab: Lab) -> None:
     assert outcome.code == 1
     assert "gp-for-ss: " in outcome.out
     assert "  A stack access at an address that is not canonical raises #GP, not #SS." in outcome.out
-    assert "#SS was foretold of this stack read, and #GP(0x0) was found" in outcome.out
+    assert "#SS(0) was foretold of this stack read, and #GP(0x0) was found" in outcome.out
 
 
 def test_json_has_families_and_differences(lab: Lab) -> None:

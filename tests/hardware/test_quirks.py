@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lab.machine import Machine, Space
-from lab.machine.exhaustive import Instruction, Setting, Trials
+from lab.machine.exhaustive import Batch, Instruction, Setting, Trials
 from lab.paging import Access, AccessKind, Conditions, Prediction, predict
 from lab.paging.batch import predict_many
 from lab.x86 import RFLAGS, Entry, KeyRights, Level, PagingState, VirtualAddress
@@ -108,7 +108,7 @@ def test_ac_lifts_smap_of_the_cpus_own_accesses_but_at_cpl_3(user: bool) -> None
         )
         entries = [trials.tables[Level(level - 1)] | 7 for level in range(trials.levels, Level.PT, -1)]
         entries.append(trials.where(place, instruction, 4096) | 7)
-        trials.begin(setting, np.array(entries, np.uint64)[:, None])
+        trials.begin(Batch.of((setting, np.array(entries, np.uint64)[:, None])))
         found = trials.end()
         assert (found.vector == trials.no_vector) != user
         access = Access(AccessKind.READ, user=user, implicit=True)
