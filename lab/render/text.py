@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import click
 
 from lab.views.report import Block, Cell, Column, HexDump, HexRow, KeyValues, Line, Lines, Report, Role, Table
 
-__all__ = ["render_text", "STYLES"]
+__all__ = ["render_text", "report_lines", "STYLES"]
 
 STYLES: Mapping[Role, Mapping[str, Any]] = {
     Role.TITLE: {"bold": True},
@@ -26,9 +26,7 @@ STYLES: Mapping[Role, Mapping[str, Any]] = {
     Role.BAD: {"fg": "red", "bold": True},
 }
 
-GAP = "  "
-
-Paint: TypeAlias = Callable[[Cell], str]
+GAP = Cell("  ")
 
 
 def render_text(report: Report, *, color: bool = False) -> str:
@@ -41,10 +39,17 @@ def render_text(report: Report, *, color: bool = False) -> str:
     0x1000  4 KiB
     """
     paint = _paint if color else _plain
-    parts = ["\n".join(_block(block, paint)) for block in report.blocks]
-    if report.problems:
-        parts.append("\n".join(paint(Cell(f"problem: {each}", Role.BAD)) for each in report.problems))
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n".join("".join(map(paint, line)) for line in report_lines(report)) + "\n"
+
+
+def report_lines(report: Report) -> Iterator[Line]:
+    """The same for faces that have looks of their own: lines of cells, with the blanks between them as cells."""
+    blocks = [tuple(_block(block)) for block in report.blocks]
+    blocks.append(tuple((Cell(f"problem: {each}", Role.BAD),) for each in report.problems))
+    for number, block in enumerate(filter(None, blocks)):
+        if number:
+            yield ()
+        yield from map(_trimmed, block)
 
 
 def _plain(cell: Cell) -> str:
@@ -56,52 +61,61 @@ def _paint(cell: Cell) -> str:
     return click.style(cell.text, **style) if style and cell.text else cell.text
 
 
-def _block(block: Block, paint: Paint) -> Iterator[str]:
+def _trimmed(line: Line) -> Line:
+    """A line without blanks at its end."""
+    while line and not line[-1].text.rstrip():
+        line = line[:-1]
+    return (*line[:-1], line[-1]._replace(text=line[-1].text.rstrip())) if line else line
+
+
+def _block(block: Block) -> Iterator[Line]:
     match block:
         case Lines():
-            return ("".join(map(paint, line)) for line in block.lines)
+            return iter(block.lines)
         case Table():
-            return _table(block, paint)
+            return _table(block)
         case KeyValues():
-            return _key_values(block, paint)
+            return _key_values(block)
         case HexDump():
-            return (_hex_row(row, paint) for row in block.rows)
+            return map(_hex_row, block.rows)
 
 
-def _table(table: Table, paint: Paint) -> Iterator[str]:
+def _table(table: Table) -> Iterator[Line]:
     if table.title:
-        yield paint(Cell(table.title, Role.TITLE))
+        yield (Cell(table.title, Role.TITLE),)
     if not table.rows:
-        yield paint(Cell(table.empty, Role.MUTED))
+        yield (Cell(table.empty, Role.MUTED),)
         return
     rows = [tuple(Cell(column.title, Role.LABEL) for column in table.columns), *table.rows]
     widths = [max(len(row[i].text) for row in rows if i < len(row)) for i in range(len(table.columns))]
     for row in rows:
-        yield GAP.join(_padded(row, table.columns, widths, paint)).rstrip()
+        yield tuple(_padded(row, table.columns, widths))
 
 
-def _padded(row: Line, columns: Sequence[Column], widths: Sequence[int], paint: Paint) -> Iterator[str]:
-    """The cells of a row at their columns' widths; blanks are outside of the colours, so that none underlines them."""
-    for cell, column, width in zip(row, columns, widths, strict=False):
-        blanks = " " * (width - len(cell.text))
-        yield blanks + paint(cell) if column.right else paint(cell) + blanks
+def _padded(row: Line, columns: Sequence[Column], widths: Sequence[int]) -> Iterator[Cell]:
+    """The cells of a row at their columns' widths; blanks are cells of their own, so that no colour underlines them."""
+    for number, (cell, column, width) in enumerate(zip(row, columns, widths, strict=False)):
+        if number:
+            yield GAP
+        blanks = Cell(" " * (width - len(cell.text)))
+        yield from (blanks, cell) if column.right else (cell, blanks)
 
 
-def _key_values(block: KeyValues, paint: Paint) -> Iterator[str]:
+def _key_values(block: KeyValues) -> Iterator[Line]:
     if block.title:
-        yield paint(Cell(block.title, Role.TITLE))
+        yield (Cell(block.title, Role.TITLE),)
     width = max((len(name) for name, _ in block.items), default=0)
     for name, line in block.items:
-        label = paint(Cell(name, Role.LABEL)) + " " * (width - len(name))
-        yield (label + GAP + "".join(map(paint, line))).rstrip()
+        yield Cell(name, Role.LABEL), Cell(" " * (width - len(name))), GAP, *line
 
 
-def _hex_row(row: HexRow, paint: Paint) -> str:
-    parts = [paint(row.address)]
+def _hex_row(row: HexRow) -> Line:
+    parts = [row.address]
     if row.data:
         digits = [f"{byte:02x}" for byte in row.data] + ["  "] * (16 - len(row.data))
-        parts += [" ".join(digits[:8]), " ".join(digits[8:]), _characters(row.data)]
-    return GAP.join([*parts, paint(row.note)]).rstrip()
+        parts += [Cell(" ".join(digits[:8])), Cell(" ".join(digits[8:])), Cell(_characters(row.data))]
+    parts.append(row.note)
+    return tuple(each for part in parts for each in (GAP, part))[1:]
 
 
 def _characters(data: bytes) -> str:
