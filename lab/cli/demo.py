@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ LOOPBACK = "127.0.0.1"
 @click.option("--export", metavar="FILE", help="Write that page as one file that works without the lab.")
 @click.option("--cast", metavar="FILE", help="Write the text of the lecture as an asciinema recording.")
 @click.option("--lang", default="en", show_default=True, help="Language of the texts: en or tr.")
+@click.option("--from", "file", metavar="FILE.lab[@N]", help="Play this recording, from its moment N on.")
 @click.option("--recorded", is_flag=True, help="Play the recording that comes with the lab; boot no machine.")
 def command(
     *,
@@ -40,6 +42,7 @@ def command(
     export: str | None,
     cast: str | None,
     lang: str,
+    file: str | None,
     recorded: bool,
 ) -> None:
     """Give the lecture NAME: step forwards and backwards, answer questions on the live machine.
@@ -52,12 +55,28 @@ def command(
     if wants_list:
         _list(lang)
         return
+    name, number = _place(file) if file else (name, 0)
     if export or cast:
         _write(name, lang, export, cast)
         return
     show = FACES["web" if web else DEFAULT_FACE]
+    if show is _show_terminal and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "the lecture needs a terminal to be shown in; --web shows it as a page, --export writes a file"
+        )
     with _player(name, recorded) as player:
+        player.go(number)
         show(player, lang, (host, port))
+
+
+def _place(file: str) -> tuple[str, int]:
+    """The file that is meant, and the moment to begin with."""
+    from lab.timeline.recording import Place
+
+    place = Place.parse(file)
+    if place.path.suffix != ".lab":
+        raise UsageError(f"{place.path} is no recording: their names end with .lab")
+    return str(place.path), place.first or 0
 
 
 def _list(language: str) -> None:
@@ -150,13 +169,22 @@ def _show_page(player: Player, language: str, address: tuple[str, int]) -> None:
         serve(face, listener)
 
 
+def _show_terminal(player: Player, language: str, address: tuple[str, int]) -> None:  # noqa: ARG001 - nobody listens
+    from lab.demo.terminal import TerminalFace
+
+    TerminalFace(player, language, expected=_expected(player)).run()
+
+
 def _expected(player: Player) -> int:
     """How many moments the lecture had when it was recorded; 0 when it was not."""
     recording = _recording(player.timeline.scenario) if player.is_live else None
     return 0 if recording is None else len(recording)
 
 
-FACES: Mapping[str, Callable[[Player, str, tuple[str, int]], None]] = {"web": _show_page}
+FACES: Mapping[str, Callable[[Player, str, tuple[str, int]], None]] = {
+    "terminal": _show_terminal,
+    "web": _show_page,
+}
 """What shows a player, in a language; a page also takes the host and port to listen on."""
 
-DEFAULT_FACE = "web"
+DEFAULT_FACE = "terminal"
