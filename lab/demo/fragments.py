@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from lab.demo.pictures import frames_svg, mdl_svg, pool_svg, space_svg
 from lab.demo.scene import Change, Excerpt, MemoryBytes, Scene
-from lab.demo.words import name_in
+from lab.demo.words import headline, name_in
 from lab.render.html import cell_html, report_html
 from lab.render.markup import element, text_of
 from lab.render.walk_svg import walk_svg
@@ -91,7 +91,7 @@ def linked(text: str, breaks: str = "") -> str:
 
 def _story(scene: Scene, say: Say) -> Iterator[str]:
     """What happened, in the order in which it is told: question and answer, words, calls, entries, judges."""
-    title, _, subtitle = scene.title.partition(": ") if scene.number == 0 else (scene.title, "", "")
+    title, subtitle = headline(scene.title) if scene.number == 0 else (scene.title, "")
     yield element("h1", text_of(title))
     if subtitle:
         yield element("p", text_of(subtitle[:1].upper() + subtitle[1:]), class_="lead")

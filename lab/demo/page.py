@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 
-from lab.demo.words import bits_in, labels_in
+from lab.demo.words import bits_in, headline, labels_in
 from lab.render.html import report_css
 from lab.render.markup import text_of
 from lab.render.palette import PALETTES, css_variables
@@ -33,7 +33,7 @@ def page_html(title: str, name: str, language: str, head: str) -> str:
         **{label: text_of(text).replace('"', "&quot;") for label, text in labels_in(language).items()},
         "language": language,
         "title": text_of(title),
-        "short_title": text_of(title.partition(": ")[0]),
+        "short_title": text_of(headline(title)[0]),
         "head": head,
         "setup": as_script_data(setup),
     }

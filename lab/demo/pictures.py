@@ -61,7 +61,7 @@ def space_svg(regions: Sequence[SpaceRegion], walks: Sequence[Walked], language:
     for region, weight, width in zip(shown, weights, least, strict=True):
         wide = width * squeeze + room * weight / (sum(weights) or 1)
         parts.append(_region(region, x, wide, language))
-        parts += _pins(region, walks, x, wide)
+        parts += _pins(region, [each for each in walks if _region_of(each, shown) is region], x, wide)
         x += wide + gap
     return _svg(parts, (WIDTH, BAR_TOP + BAR + 38), "space", Text("address space").in_language(language))
 
@@ -111,12 +111,19 @@ def _rights_class(supervisor: str, user: str, kind: str) -> str:
     return f"may-{mine}" + (" user" if user != "---" else "")
 
 
+def _region_of(walked: Walked, regions: Sequence[SpaceRegion]) -> SpaceRegion | None:
+    """The region that an address is in; where they overlap, the one in which it is mapped."""
+    address = walked.diagram.address
+    around = [each for each in regions if each.start <= address < each.end]
+    mapped = (each for each in around if any(run.start <= address < run.end for run in each.runs))
+    return next(mapped, around[0] if around else None)
+
+
 def _pins(region: SpaceRegion, walks: Sequence[Walked], x: float, width: float) -> Iterator[str]:
-    """A pin above each walked address of the region, in their order there."""
-    inside = [each for each in walks if region.start <= each.diagram.address < region.end]
+    """A pin above each of these walked addresses, which are in the region."""
     bars = list(_bars(region, x, width)) if region.runs else []
     alike = [list(runs) for _, runs in _alike(region)]
-    for walked in inside:
+    for walked in walks:
         address = walked.diagram.address
         place = x + width / 2
         for (start, wide, _), runs in zip(bars, alike, strict=True):

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from lab.demo.layout import FrameMap, PoolPage, SpaceRegion, frame_map, pool_pages, space_regions
 from lab.demo.mdls import MdlPicture, mdl_pictures
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from lab.scenarios.step import Agreement, Halt, Step
     from lab.snapshot import Snapshot
     from lab.snapshot.changes import EntryChange
-    from lab.timeline import Timeline
+    from lab.timeline import Moment, Timeline
 
 __all__ = ["Scene", "Walked", "Change", "MemoryBytes", "Excerpt", "scene", "to_json"]
 
@@ -168,26 +169,43 @@ def scene(timeline: Timeline, number: int, language: str = ENGLISH) -> Scene:
     )
 
 
-def _walks(timeline: Timeline, number: int, snapshot: Snapshot) -> Iterator[Walked]:
-    """The walks of the addresses in focus, by the names that the lecture's reports have for them.
+class Wanted(NamedTuple):
+    """A walk that is asked for: what it is called, of which address, and from which root."""
 
-    For a step without any they are those it speaks of, else those of the step before; before the first, it is the next
-    instruction's.
+    label: str
+    address: VirtualAddress
+    root: PhysicalAddress
+
+
+def _walks(timeline: Timeline, number: int, snapshot: Snapshot) -> Iterator[Walked]:
+    """The walks that a step reports or has in focus, by the names that the lecture's reports have for them.
+
+    For a step without any they are those of the addresses it speaks of, else those of the step before; before the
+    first, it is the next instruction's.
     """
-    names: dict[VirtualAddress, str] = {}
-    focus: tuple[VirtualAddress, ...] = ()
-    for moment in timeline:
-        for name, report in moment.step.reports.items():
-            if report.schema == "lab.walk/1" and name != "walk":
-                names.setdefault(VirtualAddress.parse(str(report.data["address"])), name)
-        if moment.number <= number:
-            focus = moment.step.focus or _mentioned(moment.step.text) or focus
-    if not focus:
-        focus = (VirtualAddress(snapshot.registers.rip),)
-        names.setdefault(focus[0], "rip")
-    for address in focus:
+    reported = [each for moment in timeline for each in _reported(moment)]
+    names = {(each.address, each.root): each.label for each in reversed(reported)}
+    wanted: tuple[Wanted, ...] = (Wanted("rip", VirtualAddress(snapshot.registers.rip), snapshot.state.root),)
+    for moment in islice(timeline, number + 1):
+        own, root = _reported(moment), moment.state.root
+        known = {each.address for each in own}
+        others = moment.step.focus or (() if own else _mentioned(moment.step.text))
+        more = (Wanted(names.get((each, root), ""), each, root) for each in others if each not in known)
+        wanted = (*own, *more) or wanted
+    for each in wanted:
         with suppress(LabError):
-            yield Walked(names.get(address, ""), walk_diagram(walk_data(snapshot.walk(address), snapshot)))
+            yield Walked(each.label, walk_diagram(walk_data(snapshot.walk(each.address, each.root), snapshot)))
+
+
+def _reported(moment: Moment) -> tuple[Wanted, ...]:
+    """The walks among the reports of a moment; a report that is just called "walk" has no name for its address."""
+    found = []
+    for name, report in moment.step.reports.items():
+        if report.schema == "lab.walk/1":
+            address = VirtualAddress(int(str(report.data["address"]), 16))
+            root = PhysicalAddress(int(str(report.data["root"]), 16))
+            found.append(Wanted("" if name == "walk" else name, address, root))
+    return tuple(found)
 
 
 def _mentioned(text: str) -> tuple[VirtualAddress, ...]:

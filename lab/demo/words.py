@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from lab.render.diagram import entry_bits
 from lab.texts import Text
 
-__all__ = ["LABELS", "NAMES", "labels_in", "bits_in", "name_in"]
+__all__ = ["LABELS", "NAMES", "headline", "labels_in", "bits_in", "name_in"]
 
 LABELS: Mapping[str, Text] = {
     "skip": Text("To the step"),
@@ -98,6 +99,16 @@ NAMES = (
 """Names of regions and frames, and the meanings of bits: written down elsewhere, and listed here to be said."""
 
 KINDS = ("table", "leaf", "large leaf", "absent")
+
+
+def headline(title: str) -> tuple[str, str]:
+    """A lecture's name, and what else its title says.
+
+    >>> headline("One frame, two addresses: map an MDL"), headline("What is paging? A lecture")
+    (('One frame, two addresses', 'map an MDL'), ('What is paging?', 'A lecture'))
+    """
+    name, *more = re.split(r"(?<=\?)\s|:\s", title, maxsplit=1)
+    return name, more[0] if more else ""
 
 
 def name_in(name: str, language: str) -> str:

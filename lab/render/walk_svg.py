@@ -108,7 +108,7 @@ def walk_svg(diagrams: Sequence[Diagram], labels: Sequence[str] = (), language: 
 def _same_frame(diagrams: Sequence[Diagram]) -> Iterator[tuple[int, list[Diagram]]]:
     """Neighbouring walks that end in one frame, with the number of the first; unmapped ones stand alone."""
     row = 0
-    for _, group in groupby(enumerate(diagrams), key=lambda each: each[1].frame or -1 - each[0]):
+    for _, group in groupby(enumerate(diagrams), key=lambda each: (each[1].frame, each[1].frame is None and each[0])):
         members = [diagram for _, diagram in group]
         yield row, members
         row += len(members)
@@ -201,9 +201,10 @@ def _selects(column: Column, hop: Hop, top: float, cards: float) -> str:
 
 
 def _cr3(column: Column, diagram: Diagram, top: float, language: str) -> str:
+    lines = [line for note in diagram.denials for line in _wrapped("✗ " + note.in_language(language), 15)]
     notes = [
-        element("text", text_of(note.in_language(language)), x=column.x, y=top + 76 + 17 * i, class_="note warning")
-        for i, note in enumerate(diagram.denials)
+        element("text", text_of(line), x=column.x, y=top + 80 + 16 * i, class_="note narrow warning")
+        for i, line in enumerate(lines)
     ]
     return element(
         "g",

@@ -70,6 +70,16 @@ def test_two_addresses_of_one_frame_share_its_box() -> None:
     assert "2 addresses, one frame" not in other
 
 
+def test_frame_0_is_shared_like_any_other() -> None:
+    space = MadeUpSpace()
+    for address in (0x400000, 0x800000):
+        space.map(address, 0, size=2 << 20)
+    shown = texts(walk_svg([drawn(space, 0x400010), drawn(space, 0x800020)]))
+    assert shown.count("frame 0x0") == 1
+    unmapped = texts(walk_svg([drawn(space, 1 << 40), drawn(space, 1 << 41)]))
+    assert unmapped.count("✗ no frame") == 2
+
+
 def test_narrow_tables_are_drawn_with_narrow_entries() -> None:
     memory = MadeUpMemory()
     for address, value in {0x1BFC: 0x2067, 0x2FFC: 0x12A165}.items():
