@@ -29,7 +29,7 @@ static u64 read_features(void) {
            feature_if(basic.ecx, 26, CPU_XSAVE) | feature_if(more.ebx, 10, CPU_INVPCID) |
            feature_if(more.ebx, 7, CPU_SMEP) | feature_if(more.ebx, 20, CPU_SMAP) | feature_if(more.ecx, 2, CPU_UMIP) |
            feature_if(more.ecx, 3, CPU_PKU) | feature_if(more.ecx, 31, CPU_PKS) | feature_if(more.ecx, 16, CPU_LA57) |
-           feature_if(more.ecx, 7, CPU_SHADOW_STACK);
+           feature_if(more.ecx, 7, CPU_SHADOW_STACK) | feature_if(basic.edx, 12, CPU_MTRR);
 }
 
 static void read_vendor(char *ret) {
@@ -73,6 +73,7 @@ void cpu_init(void) {
 
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
     wrmsr(MSR_PAT, WINDOWS_PAT);
+    mtrr_init(&lab_cpu.mtrrs);
     write_cr0(read_cr0() | CR0_WP);
     write_cr4(read_cr4() | cr4_if(CPU_PGE, CR4_PGE) | cr4_if(CPU_SMEP, CR4_SMEP) | cr4_if(CPU_SMAP, CR4_SMAP) |
               cr4_if(CPU_UMIP, CR4_UMIP) | cr4_if(CPU_PCID, CR4_PCIDE));

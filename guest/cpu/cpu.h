@@ -3,10 +3,19 @@
  */
 #pragma once
 
+#include "cpu/mtrr.h"
 #include "lab.h"
 
 /* Control-register and EFER bits that the kernel sets or asks for (Intel SDM vol. 3A, "Control Registers"). */
-enum cr0_bit { CR0_PE = 1 << 0, CR0_MP = 1 << 1, CR0_EM = 1 << 2, CR0_TS = 1 << 3, CR0_NE = 1 << 5, CR0_WP = 1 << 16 };
+enum cr0_bit {
+    CR0_PE = 1 << 0,
+    CR0_MP = 1 << 1,
+    CR0_EM = 1 << 2,
+    CR0_TS = 1 << 3,
+    CR0_NE = 1 << 5,
+    CR0_WP = 1 << 16,
+    CR0_CD = 1 << 30,
+};
 enum cr4_bit {
     CR4_PGE = 1 << 7,
     CR4_OSFXSR = 1 << 9,
@@ -38,6 +47,7 @@ enum cpu_feature {
     CPU_LA57 = 1 << 10,
     CPU_XSAVE = 1 << 11,
     CPU_SHADOW_STACK = 1 << 12,
+    CPU_MTRR = 1 << 13,
 };
 
 /* All that is needed to judge an access to this kernel's memory, readable from any snapshot. */
@@ -47,6 +57,7 @@ struct lab_cpu {
     u64 max_virtual_bits;
     u64 features; /* enum cpu_feature */
     char vendor[16];
+    struct mtrrs mtrrs;
 };
 extern struct lab_cpu lab_cpu;
 

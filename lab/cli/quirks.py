@@ -36,7 +36,8 @@ def _lines(quirk: Quirk) -> list[Line]:
     """The quirk for people, with an empty line after it."""
     from lab.views.report import Cell, Role
 
-    where = f"QEMU {', '.join(quirk.versions)}, {quirk.accelerator}"
+    read = "" if quirk.read_in is None else f" (by their source also {' to '.join(quirk.read_in)})"
+    where = f"QEMU {', '.join(quirk.versions)}{read}, {quirk.accelerator}"
     lines: list[Line] = [
         (Cell(quirk.name, Role.LABEL), Cell(f"  {where}", Role.MUTED)),
         (Cell(f"  {quirk.sentence}"),),
@@ -58,6 +59,7 @@ def _data(quirk: Quirk) -> dict[str, Json]:
         "example": quirk.example,
         "accelerator": quirk.accelerator,
         "versions": list(quirk.versions),
+        "read_in": None if quirk.read_in is None else list(quirk.read_in),
         "about_translations": quirk.is_about_translations,
         "prediction": None if verdicts is None else {"strict": verdicts[0], "quirk": verdicts[1]},
     }

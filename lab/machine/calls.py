@@ -52,7 +52,8 @@ class Target:
         if signature is not None:
             wanted = len(signature.parameters)
             if count < wanted or (count > wanted and not signature.variadic):
-                raise UsageError(f"{self.name} takes {wanted} arguments, not {count}: {self.name}{signature}")
+                takes = f"{wanted} argument{'' if wanted == 1 else 's'}"
+                raise UsageError(f"{self.name} takes {takes}, not {count}: {self.name}{signature}")
         if count > most:
             raise UsageError(f"{self.name} cannot be given {count} arguments; {most} is the most")
 

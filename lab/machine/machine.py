@@ -7,11 +7,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from lab.errors import GuestCrashed, HostError, UsageError
 from lab.machine import autopsy
@@ -586,7 +585,11 @@ class Machine:
             efer=EFER(found.efer),
             rflags=RFLAGS(found.rflags),
         )
-        return state if self._kernel is None else _with_cpu_features(state, self._kernel, self.memory)
+        if self._kernel is None:
+            return state
+        from lab.kernel.cpu import with_cpu
+
+        return with_cpu(state, self._kernel, self.memory)
 
     def gva2gpa(self, address: int) -> PhysicalAddress | None:
         """Return QEMU's own translation of a virtual address, None where it finds no mapping: a second opinion.
@@ -697,21 +700,3 @@ def _keep_kernel(kernel: Path, folder: Path) -> Path:
         if source.exists():
             shutil.copy(source, folder)
     return folder / kernel.name
-
-
-def _with_cpu_features(state: PagingState, kernel: KernelImage, memory: SharedRam) -> PagingState:
-    """Add what no control register tells and the kernel found out by CPUID and RDMSR."""
-    from lab.kernel.objects import Guest
-    from lab.x86.registers import PAT
-
-    cpu = Guest(kernel, memory, state).variable("lab_cpu")
-    if not cpu["max_physical_bits"]:
-        return state  # too early in the boot
-    vendor: Literal["intel", "amd"] = "amd" if cpu.bytes("vendor").startswith(b"AuthenticAMD") else "intel"
-    return replace(
-        state,
-        pat=PAT(cpu["pat"]),
-        max_phys_bits=cpu["max_physical_bits"],
-        gib_pages=bool(cpu["features"] & kernel.constant("CPU_GIB_PAGES")),
-        vendor=vendor,
-    )

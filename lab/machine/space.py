@@ -54,11 +54,26 @@ class Space:
         self._runs: list[tuple[PhysicalAddress, int]] = []
         self._tables: dict[tuple[Level, int], PhysicalAddress] = {}
         self._is_open = True
+        self._epoch = machine.epoch
         self.state = state
         """The registers that the kernel runs with; a probe may have others."""
         self.root_level = Level(state.levels)
-        self.root = self._taken(machine.call.space_create().result, 1)
-        """The physical address of the root table."""
+        self._root = self._taken(machine.call.space_create().result, 1)
+
+    @property
+    def root(self) -> PhysicalAddress:
+        """The physical address of the root table; UsageError when that is no table of this space any more."""
+        self.check()
+        return self._root
+
+    def check(self) -> None:
+        """Raise UsageError when the tables have been given back, or the guest was since taken back to a saved state."""
+        if not self._is_open:
+            raise UsageError("this space is closed: its tables have been given back")
+        if self._epoch != self._machine.epoch:
+            raise UsageError(
+                "this space is void: the machine was taken back to a saved state after it was made; make a new one"
+            )
 
     # ------------------------------------------------------------------------------------------------- building ----
 
@@ -155,6 +170,7 @@ class Space:
         return made
 
     def _found(self, level: Level, address: int) -> PhysicalAddress | None:
+        self.check()
         if level >= self.root_level:
             if level > self.root_level:
                 raise UsageError(f"there is no {level}: the guest runs with {self.state.levels} levels")
@@ -174,8 +190,7 @@ class Space:
         return self._runs[-1][0]
 
     def _call(self, name: str, *arguments: int | bytes) -> int:
-        if not self._is_open:
-            raise UsageError("this space is closed: its tables have been given back")
+        self.check()
         result = self._machine.call(name, *arguments)
         if result.exception is not None:
             raise LabError(f"{name} failed in the guest: {result.exception}")
@@ -192,11 +207,11 @@ class Space:
         return (index & 3) * Entry.write_through.mask | (index >> 2) * pat.mask
 
     def close(self) -> None:
-        """Give all frames back to the guest."""
-        if self._is_open:
+        """Give all frames back to the guest; a guest that was taken back to a saved state wants none."""
+        if self._is_open and self._epoch == self._machine.epoch:
             for address, count in self._runs:
                 self._call("frames_give", address, count)
-            self._is_open = False
+        self._is_open = False
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from lab.scenarios.registry import scenario
 from lab.texts import Text
 from lab.x86.address import VirtualAddress
 from lab.x86.entry import Entry
+from lab.x86.registers import CR4
 
 if TYPE_CHECKING:
     from lab.scenarios.stage import Stage, TracedCall
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 PAGE = 4096
 OLD, NEW = "old page", "new page"
 """What the two frames begin with: eight bytes, so one instruction reads them."""
+
+CPUID_PCID = 1 << 17
+"""In ECX of leaf 1."""
 
 WRITABLE, ACCESSED, DIRTY, GLOBAL = (each.mask for each in (Entry.writable, Entry.accessed, Entry.dirty, Entry.global_))
 
@@ -162,6 +166,8 @@ class _Lecture:
             )
         else:
             yield self._without_invpcid()
+            if PCIDE_WITHOUT_CPUID in stage.machine.quirks:
+                yield self._useless_bit()
 
     def _without_invpcid(self) -> Step:
         stage, title = self.stage, Text("PCIDs and INVPCID: this CPU has none")
@@ -177,12 +183,28 @@ class _Lecture:
             stage.refute(f"INVPCID should be undefined on a CPU whose CPUID has none; it gave {call.result}")
         return stage.step(
             title,
-            "{tags}\nQEMU's TCG never has (quirk {quirk}), though it lets CR4.PCIDE be set, to no effect (quirk"
-            " {other}): the instruction is undefined.",
+            "{tags}\nQEMU's TCG never has (quirk {quirk}): the instruction is undefined.",
             tags=tags,
             quirk=NO_PCID,
-            other=PCIDE_WITHOUT_CPUID,
             call=call,
+        )
+
+    def _useless_bit(self) -> Step:
+        """CR4.PCIDE where CPUID has no PCIDs: silicon refuses it, and other versions of QEMU may hang."""
+        stage = self.stage
+        probe = stage.probe("mov eax, 1; cpuid; mov rax, cr4; bts rax, 17; mov cr4, rax; mov rdx, cr4")
+        registers = probe.result.registers
+        if not probe.result.ok or registers.rcx & CPUID_PCID or not CR4(registers.rdx).pcide:
+            stage.refute(
+                f"CR4.PCIDE should be settable on a CPU without PCIDs (quirk {PCIDE_WITHOUT_CPUID}): {probe.result}"
+            )
+        return stage.step(
+            "CR4.PCIDE can be set all the same, and does nothing",
+            "CPUID bit 17 of ECX is 0, so silicon would refuse the bit by #GP. QEMU's TCG takes it (quirk {quirk}), and"
+            " CR4 reads back as {cr4:#x}. It tags nothing: each MOV CR3 goes on dropping all translations.",
+            quirk=PCIDE_WITHOUT_CPUID,
+            cr4=registers.rdx,
+            call=probe,
         )
 
     # ------------------------------------------------------------------------------------------------ its rights ----

@@ -34,9 +34,9 @@ WIDTH = 27
 
 
 def windbg_lines(memory: Memory, walk: Walk) -> list[str]:
-    """The four lines of ``!pte``; UsageError where it has no words: five levels, or tables without a self map."""
+    """The four lines of ``!pte``; UsageError where it has none to copy: for other than four levels, or no self map."""
     if walk.levels != len(NAMES):
-        guest = {2: "two", 3: "three", 5: "five"}[walk.levels]
+        guest = {2: "two", 3: "three", 5: "five; what !pte prints of those is not documented"}[walk.levels]
         raise UsageError(f"--style windbg knows four levels of tables, and this guest has {guest}")
     slot = self_map_slot(memory, walk.root)
     if slot is None:

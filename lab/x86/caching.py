@@ -5,8 +5,9 @@ Intel SDM vol. 3A, "Memory Type Range Registers (MTRRs)" and "Selecting Memory T
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from lab.x86.registers import MemoryType
 
@@ -40,6 +41,30 @@ class Mtrrs:
     ranges: tuple[MtrrRange, ...] = ()
     fixed: tuple[MtrrRange, ...] = ()
 
+    @classmethod
+    def from_registers(
+        cls, default: int, fixed: Sequence[int], ranges: Iterable[tuple[int, int]], max_phys_bits: int
+    ) -> Self:
+        """Read the registers themselves: IA32_MTRR_DEF_TYPE, the eleven fixed ones, and pairs of base and mask.
+
+        >>> mtrrs = Mtrrs.from_registers(0xC06, [0x0606060606060606] * 11, [(0xC0000000, 0xFFC0000800)], 40)
+        >>> print(mtrrs.default, mtrrs.fixed[0].memory_type, hex(mtrrs.ranges[0].start), hex(mtrrs.ranges[0].size))
+        WB WB 0xc0000000 0x40000000
+        >>> Mtrrs.from_registers(0, [], [], 40) == Mtrrs(MemoryType.UC)
+        True
+
+        Each range goes up to the lowest bit of its mask: one with holes, which no firmware writes, is not followed.
+        """
+        if not default & _ENABLE:
+            return cls(UC)
+        found = []
+        for base, mask in ranges:
+            bits = mask & (1 << max_phys_bits) - 1 & ~0xFFF
+            if mask & _VALID and bits:
+                found.append(MtrrRange(base & bits, bits & -bits, MemoryType(base & 0xFF)))
+        pieces = _fixed_ranges(fixed) if default & _FIXED_ENABLE else ()
+        return cls(MemoryType(default & 0xFF), tuple(found), tuple(pieces))
+
     def type_of(self, physical: int) -> MemoryType:
         """The type of one physical address; RESERVED, which prints as ?, where ranges overlap in an undefined way."""
         for ranges in (self.fixed, self.ranges):
@@ -47,6 +72,25 @@ class Mtrrs:
             if found:
                 return _overlap(found)
         return self.default
+
+
+_FIXED_ENABLE, _ENABLE, _VALID = 1 << 10, 1 << 11, 1 << 11
+_FIXED_SIZES = (0x10000, *[0x4000] * 2, *[0x1000] * 8)
+"""How much of the first MiB each of the eight bytes of each fixed register speaks of."""
+
+
+def _fixed_ranges(registers: Sequence[int]) -> list[MtrrRange]:
+    """What the fixed registers say from address 0 on; neighbours of one type are one range."""
+    found: list[MtrrRange] = []
+    start = 0
+    for register, size in zip(registers, _FIXED_SIZES, strict=False):
+        for byte in register.to_bytes(8, "little"):
+            new = MtrrRange(start, size, MemoryType(byte))
+            if found and found[-1].memory_type == new.memory_type:
+                new = MtrrRange(found[-1].start, found[-1].size + size, found.pop().memory_type)
+            found.append(new)
+            start += size
+    return found
 
 
 def _overlap(types: set[MemoryType]) -> MemoryType:

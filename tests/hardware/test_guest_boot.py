@@ -9,8 +9,8 @@ import pytest
 
 from lab.errors import GuestStopped
 from lab.kernel.log import read_log
-from lab.paging import Kind, leaves, map_space
-from lab.x86 import Level
+from lab.paging import Access, AccessKind, Kind, leaves, map_space, predict
+from lab.x86 import Level, VirtualAddress
 from tests.hardware.probe import PAGE, Probe, Supply, booted
 
 SELF_MAP_SLOT = 0x1ED
@@ -73,6 +73,29 @@ def rdmsr(guest: Probe, msr: int) -> int:
     # mov ecx, msr; rdmsr; shl rdx, 32; or rax, rdx
     with guest.code(b"\xb9" + msr.to_bytes(4, "little"), bytes.fromhex("0f32 48c1e220 4809d0")) as code:
         return guest.call("execute", code)
+
+
+APIC = 0xFEE00000
+
+
+@pytest.mark.parametrize("machine", ["microvm", "q35"])
+def test_devices_are_uncached_by_mtrrs_that_firmware_or_the_kernel_has_set(machine: str) -> None:
+    with booted(machine=machine) as guest:
+        mtrrs = guest.state.mtrrs
+        read = guest.machine.probe("mov ecx, 0x2ff; rdmsr").registers
+        assert (read.rax & 0xFFF, read.rax & 0xFF) == (0xC06, mtrrs.default)
+        read = guest.machine.probe("mov ecx, 0x201; rdmsr; shl rdx, 32; or rax, rdx").registers
+        assert mtrrs.ranges[0].size == (~read.rax & (1 << guest.state.max_phys_bits) - 1 & ~0xFFF) + PAGE
+        for physical, expected in ((0x1000, "WB"), (0xA0000, "UC"), (0xC0000, "WP"), (0x100000, "WB"), (APIC, "UC")):
+            assert str(mtrrs.type_of(physical)) == expected
+        # The entry says UC-, which the MTRR makes UC.
+        found = predict(
+            guest.machine.memory,
+            guest.state,
+            VirtualAddress(guest.kernel.constant("LOCAL_APIC")),
+            Access(AccessKind.READ),
+        )
+        assert (found.physical, str(found.memory_type)) == (APIC, "UC")
 
 
 def test_selectors_are_those_of_windows(guest: Probe) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from lab.errors import GuestCrashed, GuestStopped, GuestTimeout, UsageError
 from lab.machine import Machine, MachineOptions, attach, boot, stop
+from lab.x86 import Level
 from lab.x86.address import PhysicalAddress
 
 
@@ -54,6 +55,22 @@ def test_states_are_many_and_can_be_saved_anew(machine: Machine) -> None:
     machine.save_state("ready")
     machine.load_state("ready")
     assert machine.call.ExAllocatePool(0, 4096).result not in {first, second}
+
+
+def test_an_address_space_ends_with_the_guest_it_was_made_in(machine: Machine) -> None:
+    with machine.new_space() as space:
+        page = space.map(0x400000)
+        machine.load_state("ready")
+        for use in (
+            lambda: machine.probe("nop", space=space),
+            lambda: space.map(0x401000),
+            lambda: space.walk(0x400000),
+            lambda: space.entry(Level.PT, 0x400000),
+        ):
+            with pytest.raises(UsageError, match=r"void: the machine was taken back .* make a new one"):
+                use()
+    with machine.new_space() as space:
+        assert space.map(0x400000) == page  # the frame is free again
 
 
 def test_a_paused_state_is_paused_again(machine: Machine) -> None:

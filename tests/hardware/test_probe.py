@@ -12,7 +12,7 @@ from lab.machine import Machine, ProbeResult, Space
 from lab.machine.assembler import AssemblyError
 from lab.machine.probe import CONTROLS
 from lab.views.report import Report
-from lab.x86 import Entry, Level, PhysicalAddress
+from lab.x86 import Entry, KeyRights, Level, PhysicalAddress
 from tests.hardware.probe import GIB, MIB, PAGE, Probe, Supply
 
 AT = 0x400000
@@ -338,6 +338,16 @@ def test_an_instruction_that_tcg_never_leaves_loses_the_guest_and_that_is_said(f
     # A quirk of TCG: no #GP, and no interrupt is taken any more.
     with pytest.raises(GuestTimeout, match=r"it was at \+0x4 mov cr4, rax; .* the guest is lost"):
         fresh_guest.machine.probe("or rax, -1; mov cr4, rax", timeout=0.05)
+
+
+def test_rights_of_keys_are_seen_while_a_probe_has_them(fresh_guest: Probe) -> None:
+    machine, denying = fresh_guest.machine, KeyRights.denying(access=[1], write=[3])
+    assert machine.paging_state().pkru == 0
+    machine.gdb.break_at("probe_begin")
+    with pytest.raises(GuestTimeout, match="the machine is"):
+        machine.probe("nop", pkru=denying, pkrs=KeyRights.denying(write=[2]), timeout=0.3)
+    state = machine.paging_state()
+    assert (state.cr4.pke, state.pkru, state.pkrs) == (True, denying, KeyRights.denying(write=[2]))
 
 
 def test_a_probe_at_a_breakpoint_is_not_taken_for_an_endless_one(fresh_guest: Probe) -> None:

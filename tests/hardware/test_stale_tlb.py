@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lab.machine import Machine, MachineOptions
-from lab.paging.quirks import CR3_FLUSHES_GLOBAL, NO_PCID, quirks_of
+from lab.paging.quirks import CR3_FLUSHES_GLOBAL, NO_PCID, PCIDE_WITHOUT_CPUID, quirks_of
 from lab.scenarios import all_scenarios
 from lab.scenarios.stage import Stage
 from lab.scenarios.step import Step, run_report
@@ -76,6 +76,7 @@ def test_what_tcg_does_otherwise_is_said_on_the_spot(steps: Steps) -> None:
     assert f"quirk {CR3_FLUSHES_GLOBAL}" in step.text
     assert f"quirk {NO_PCID}" in steps["PCIDs and INVPCID: this CPU has none"].text
     assert [halt.event for halt in steps["PCIDs and INVPCID: this CPU has none"].halts] == ["fault"]
+    assert f"quirk {PCIDE_WITHOUT_CPUID}" in steps["CR4.PCIDE can be set all the same, and does nothing"].text
 
 
 def test_a_right_that_was_taken_away_is_gone_after_the_flush(steps: Steps) -> None:
