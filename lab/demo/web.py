@@ -96,7 +96,7 @@ class WebFace:
 
     def end_streams(self) -> None:
         """Tell all windows that there will be no more events."""
-        for each in self._listeners:
+        for each in tuple(self._listeners):
             each.put_nowait(None)
 
     @asynccontextmanager
@@ -175,7 +175,7 @@ class WebFace:
         """Let all windows know how things stand."""
         self._turn += 1
         state = self._state()
-        for each in self._listeners:
+        for each in tuple(self._listeners):
             each.put_nowait(json.dumps(state))
         return state
 

@@ -30,9 +30,9 @@ def test_lectures_are_listed_in_the_language_that_is_asked_for(lab: Lab) -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["no-such-lecture"], "no lecture 'no-such-lecture'"),
+        (["no-such-lecture", "--web"], "no lecture 'no-such-lecture'"),
         (["--lang", "xx"], "no texts in 'xx'"),
-        (["no-such-file.lab"], "no-such-file.lab"),
+        (["no-such-file.lab", "--web"], "no-such-file.lab"),
     ],
 )
 def test_what_cannot_be_shown_is_named(lab: Lab, arguments: list[str], words: str) -> None:
