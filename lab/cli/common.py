@@ -152,9 +152,9 @@ class ScenarioVerbs(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
         """The command of one scenario."""
-        from lab.scenarios import all_scenarios
+        from lab.scenarios import find_scenario
 
-        found = all_scenarios().get(name)
+        found = find_scenario(name)
         return self._make(found) if found else None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

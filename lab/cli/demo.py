@@ -134,10 +134,10 @@ def _player(name: str, recorded: bool) -> Player:
 
 def _live(name: str) -> Player:
     from lab.demo.player import Player
-    from lab.scenarios import all_scenarios
+    from lab.scenarios import find_scenario
     from lab.timeline.recorder import Recorder
 
-    scenario = all_scenarios().get(name)
+    scenario = find_scenario(name)
     if scenario is None:
         raise UsageError(f"there is no lecture {name!r}; `lab demo --list` lists them")
     machine = scenario.machine().start()

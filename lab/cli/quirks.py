@@ -67,7 +67,7 @@ def _data(quirk: Quirk) -> dict[str, Json]:
 
 def _verdicts(quirk: Quirk, case: Case) -> tuple[str, str]:
     """What the manual predicts for the quirk's case, and what with the quirk."""
-    from lab.paging.predict import predict_case
+    from lab.paging.prediction import predict_case
 
     return _verdict(predict_case(case)), _verdict(predict_case(case, frozenset([quirk])))
 

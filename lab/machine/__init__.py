@@ -8,9 +8,9 @@ True
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lab.late import late
 from lab.machine.machine import Machine, PendingCall
 from lab.machine.qemu import MachineOptions, parse_size
 
@@ -40,18 +40,17 @@ __all__ = [
     "parse_size",
 ]
 
-_LATE = {
-    "CallResult": "lab.machine.calls",
-    "GuestException": "lab.machine.mailbox",
-    "ProbeResult": "lab.machine.probe",
-    "Space": "lab.machine.space",
-    "BugCheck": "lab.kernel.mailbox",
-    **dict.fromkeys(("BackgroundMachine", "attach", "boot", "machines", "reboot", "stop"), "lab.machine.background"),
-}
-"""Names whose modules are not needed to start QEMU, and are imported while it boots."""
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LATE[name]), name)
+# These are not needed to start QEMU, and are imported while it boots.
+__getattr__ = late(
+    __name__,
+    {
+        "CallResult": "lab.machine.calls",
+        "GuestException": "lab.machine.mailbox",
+        "ProbeResult": "lab.machine.probe",
+        "Space": "lab.machine.space",
+        "BugCheck": "lab.kernel.mailbox",
+        **dict.fromkeys(
+            ("BackgroundMachine", "attach", "boot", "machines", "reboot", "stop"), "lab.machine.background"
+        ),
+    },
+)

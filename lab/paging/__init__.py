@@ -1,14 +1,21 @@
 """How addresses are translated: the walk of one, the map of a whole space, and who may do what."""
 
-from lab.paging.access import Access, AccessKind, Conditions
-from lab.paging.aliases import Alias, Aliases, aliases_of
-from lab.paging.predict import Prediction, Update, predict
-from lab.paging.quirks import NONE, QUIRKS, Quirk, Quirks, quirks_of
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lab.late import late
 from lab.paging.rights import Denial, Grant, Rights, supervisor_rights, user_rights
 from lab.paging.rules import leaf_mask, reserved_mask, reserved_reason
-from lab.paging.space import Mapping, leaves, map_space
 from lab.paging.tables import Kind, TableInfo, TableUse, tables
 from lab.paging.walk import Fault, FaultKind, Mapped, Step, Walk, translate, walk
+
+if TYPE_CHECKING:
+    from lab.paging.access import Access, AccessKind, Conditions
+    from lab.paging.aliases import Alias, Aliases, aliases_of
+    from lab.paging.prediction import Prediction, Update, predict
+    from lab.paging.quirks import NONE, QUIRKS, Quirk, Quirks, quirks_of
+    from lab.paging.space import Mapping, leaves, map_space
 
 __all__ = [
     "walk",
@@ -48,3 +55,51 @@ __all__ = [
     "reserved_mask",
     "reserved_reason",
 ]
+
+__getattr__ = late(
+    __name__,
+    {
+        **dict.fromkeys(
+            (
+                "Access",
+                "AccessKind",
+                "Conditions",
+            ),
+            "lab.paging.access",
+        ),
+        **dict.fromkeys(
+            (
+                "Alias",
+                "Aliases",
+                "aliases_of",
+            ),
+            "lab.paging.aliases",
+        ),
+        **dict.fromkeys(
+            (
+                "Prediction",
+                "Update",
+                "predict",
+            ),
+            "lab.paging.prediction",
+        ),
+        **dict.fromkeys(
+            (
+                "NONE",
+                "QUIRKS",
+                "Quirk",
+                "Quirks",
+                "quirks_of",
+            ),
+            "lab.paging.quirks",
+        ),
+        **dict.fromkeys(
+            (
+                "Mapping",
+                "leaves",
+                "map_space",
+            ),
+            "lab.paging.space",
+        ),
+    },
+)

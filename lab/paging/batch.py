@@ -1,4 +1,4 @@
-"""Predictions for millions of cases at once, by the same rules as `lab.paging.predict` makes one.
+"""Predictions for millions of cases at once, by the same rules as `lab.paging.prediction` makes one.
 
 A case is the entries on the way of one address, the conditions of an access, and the two registers of key rights. Cases
 stand in columns, arrays of one length, each of which may be a single number where all cases agree::

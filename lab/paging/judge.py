@@ -1,8 +1,8 @@
 """The rules of access, written once: is there a translation, who may use it, what does the fault say, what is set.
 
 Every formula here is made of ``& | ^ *`` and shifts and works on one case (int and bool) as well as on columns of
-cases (arrays of numpy), so `lab.paging.predict` and `lab.paging.batch` are one specification. A *flag* is a bool or an
-array of bools; ``flag ^ True`` is its opposite, since neither ``not`` nor ``~`` works for both.
+cases (arrays of numpy), so `lab.paging.prediction` and `lab.paging.batch` are one specification. A *flag* is a bool
+or an array of bools; ``flag ^ True`` is its opposite, since neither ``not`` nor ``~`` works for both.
 
 Intel SDM vol. 3A: "Access Rights", "Protection Keys", "Page-Fault Exceptions", "Accessed and Dirty Flags"; vol. 1,
 "Shadow Stacks". Where a CPU departs from them, its quirk (`lab.paging.quirks`) is asked for by name.

@@ -13,7 +13,7 @@ import pkgutil
 
 from lab.scenarios.registry import Scenario, registered
 
-__all__ = ["all_scenarios", "DEFAULT_SCENARIO"]
+__all__ = ["all_scenarios", "find_scenario", "DEFAULT_SCENARIO"]
 
 DEFAULT_SCENARIO = "mdl-remap"
 """What `lab run` plays when it is not told."""
@@ -28,3 +28,11 @@ def all_scenarios() -> dict[str, Scenario]:
         if module.name not in _SUPPORT:
             importlib.import_module(f"{__name__}.{module.name}")
     return registered()
+
+
+def find_scenario(name: str) -> Scenario | None:
+    """The scenario of a name, None for no such one; only its own file is imported where that has its name."""
+    module = name.replace("-", "_")
+    if module not in _SUPPORT and any(each.name == module for each in pkgutil.iter_modules(__path__)):
+        importlib.import_module(f"{__name__}.{module}")
+    return registered().get(name) or all_scenarios().get(name)

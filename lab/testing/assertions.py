@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lab.errors import UsageError
 from lab.paging.access import Access, AccessKind
-from lab.paging.predict import Prediction, predict
+from lab.paging.prediction import Prediction, predict
 from lab.paging.rights import Rights
 from lab.paging.walk import Fault, Mapped, Walk
 from lab.x86.address import PhysicalAddress, VirtualAddress

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from lab.errors import NoMemoryAt, UsageError
-from lab.paging import Access, AccessKind, Fault, Mapped, Step, Walk, predict
+from lab.paging import Fault, Mapped, Step, Walk
 from lab.snapshot import Snapshot
 from lab.views.cells import walk_line
-from lab.views.prediction import prediction_block, prediction_data
 from lab.views.registry import AnyAddress, view
 from lab.views.report import Json, Report
 from lab.views.report import lines as lines_block
@@ -42,10 +41,14 @@ def show_walk(
     report = Report("lab.walk/1", walk_data(walk, snapshot), (lines_block(map(walk_line, texts)),), walk.is_mapped)
     if access is None and user:
         raise UsageError("--user says who makes the access; add --access read, write or fetch")
-    return report if access is None else _with_prediction(report, snapshot, walk, Access(AccessKind(access), user))
+    return report if access is None else _with_prediction(report, snapshot, walk, access, user=user)
 
 
-def _with_prediction(report: Report, snapshot: Snapshot, walk: Walk, access: Access) -> Report:
+def _with_prediction(report: Report, snapshot: Snapshot, walk: Walk, kind: str, *, user: bool) -> Report:
+    from lab.paging import Access, AccessKind, predict
+    from lab.views.prediction import prediction_block, prediction_data
+
+    access = Access(AccessKind(kind), user)
     try:
         found = predict(snapshot.memory, snapshot.state, walk.address, access, root=walk.root)
     except NoMemoryAt as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.paging import QUIRKS, Prediction, Quirk
-from lab.paging.predict import predict_case
+from lab.paging.prediction import predict_case
 
 ABOUT_TRANSLATIONS = [quirk for quirk in QUIRKS if quirk.is_about_translations]
 

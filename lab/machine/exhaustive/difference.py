@@ -12,7 +12,7 @@ import numpy as np
 from lab.machine.exhaustive.compare import accesses_of, differs, foretell
 from lab.machine.exhaustive.trials import Batch, Outcomes, Setting
 from lab.memory import MadeUpMemory
-from lab.paging.predict import Prediction, predict
+from lab.paging.prediction import Prediction, predict
 from lab.paging.quirks import QUIRKS, Quirk, Quirks
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.entry import ADDRESS_MASK, Entry
