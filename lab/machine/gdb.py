@@ -27,6 +27,9 @@ __all__ = ["Gdb", "Stop", "Breakpoint", "Frame", "GdbError"]
 ANSWER_TIMEOUT = 10.0
 """Seconds within which a sound gdb answers anything, loading symbols included."""
 
+PULSE = 0.2
+"""Seconds of silence after which QEMU is looked at: whether it is still there."""
+
 PATIENCE = 2.0
 """Seconds that a connection is given to be ended in order."""
 
@@ -173,7 +176,7 @@ class Gdb:
         token = self._send(command)
         deadline = time.monotonic() + timeout
         while token not in self._results:
-            if not self._read(deadline):
+            if not self._read(deadline, f"during gdb's {command!r}"):
                 self._check(f"during gdb's {command!r}")
                 raise GuestTimeout(f"gdb did not answer {command!r} within {timeout:g} s")
         message, payload = self._results.pop(token)
@@ -231,11 +234,15 @@ class Gdb:
             raise self._death(command) from None
         return self._token
 
-    def _read(self, deadline: float) -> bool:
-        """Take in what gdb says next; False when it says nothing before the deadline."""
-        left = deadline - time.monotonic()
-        if left <= 0 or not self._poll.poll(left * 1000):
-            return False
+    def _read(self, deadline: float, during: str) -> bool:
+        """Take in what gdb says next; False when it says nothing before the deadline.
+
+        Now and then QEMU is looked at: gdb may wait for one that is gone.
+        """
+        while not self._poll.poll(max(0.0, min(deadline - time.monotonic(), PULSE)) * 1000):
+            if time.monotonic() >= deadline:
+                return False
+            self._check(during)
         piece = os.read(self._output.fileno(), 1 << 16)
         if not piece:
             raise self._death("reading its answer")
@@ -310,9 +317,10 @@ class Gdb:
     def wait_stopped(self, timeout: float = ANSWER_TIMEOUT) -> Stop:
         """Wait for the guest to stop, and say why it did. Raises GuestTimeout when it goes on running."""
         deadline = time.monotonic() + timeout
+        during = "while GDB waited for it to stop"
         while not self._stops:
-            if not self._read(deadline) or self._is_cut_off:
-                self._check("while GDB waited for it to stop")
+            if not self._read(deadline, during) or self._is_cut_off:
+                self._check(during)
                 raise GuestTimeout(f"the guest met no breakpoint within {timeout:g} s")
         return self._stops.pop(0)
 
@@ -368,7 +376,7 @@ class Gdb:
     def _catch_up(self) -> None:
         """Take in what gdb has said since we last listened."""
         while self._poll.poll(0):
-            self._read(time.monotonic() + 1.0)
+            self._read(time.monotonic() + 1.0, "while gdb was listened to")
 
     # ----------------------------------------------------------------------------------------------- breakpoints ----
 
