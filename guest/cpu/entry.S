@@ -1,6 +1,7 @@
 /*
  * entry.S - where the CPU enters the kernel for exceptions and interrupts, and the two ways C cannot jump.
  */
+#include "cpu/registers.inc"
 
     .text
 
@@ -26,21 +27,7 @@ trap_stubs:
  */
     .align 16
 trap_common:
-    pushq %r15
-    pushq %r14
-    pushq %r13
-    pushq %r12
-    pushq %r11
-    pushq %r10
-    pushq %r9
-    pushq %r8
-    pushq %rbp
-    pushq %rdi
-    pushq %rsi
-    pushq %rdx
-    pushq %rcx
-    pushq %rbx
-    pushq %rax
+    push_registers
     pushq $2
     popfq
     cmpq $0, probe_detour(%rip)     /* .running */
@@ -49,21 +36,7 @@ trap_common:
     call trap_handle
     .globl trap_return
 trap_return:
-    popq %rax
-    popq %rbx
-    popq %rcx
-    popq %rdx
-    popq %rsi
-    popq %rdi
-    popq %rbp
-    popq %r8
-    popq %r9
-    popq %r10
-    popq %r11
-    popq %r12
-    popq %r13
-    popq %r14
-    popq %r15
+    pop_registers
     addq $16, %rsp
     iretq
 

@@ -2,6 +2,8 @@
  * probe.S - the detour of probe.h: to other controls and registers, and back. While the controls are others, nothing
  * may be touched but the detour itself: without EFER.NXE even the kernel's stack would fault.
  */
+#include "cpu/registers.inc"
+
     .set DETOUR_RUNNING, 0
     .set DETOUR_STACK, 8
     .set DETOUR_OUTSIDE, 16
@@ -60,21 +62,7 @@ probe_take_detour:
     xorl %edx, %edx
     wrpkru
 1:  leaq DETOUR_REGISTERS(%rbx), %rsp
-    popq %rax
-    popq %rbx
-    popq %rcx
-    popq %rdx
-    popq %rsi
-    popq %rdi
-    popq %rbp
-    popq %r8
-    popq %r9
-    popq %r10
-    popq %r11
-    popq %r12
-    popq %r13
-    popq %r14
-    popq %r15
+    pop_registers
     addq $16, %rsp
 /* A place for a breakpoint: all registers are the probe's, and one step leads to its first instruction. */
     .globl probe_begin

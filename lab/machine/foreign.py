@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,6 @@ from lab.machine.qmp import Qmp, QmpError
 from lab.memory import Bank, Memory, SharedRam
 from lab.snapshot import Registers, Snapshot
 from lab.x86.address import PhysicalAddress
-from lab.x86.registers import CR0, CR3, CR4, EFER, RFLAGS
 from lab.x86.state import PagingState
 
 __all__ = ["attached_snapshot", "parse_ram"]
@@ -155,12 +155,8 @@ def _state(qmp: Qmp, registers: Registers) -> PagingState:
         for name in ("phys-bits", "pdpe1gb", "vendor"):
             features[name] = qmp.execute("qom-get", {"path": path, "property": name})
     bits = features.get("phys-bits")
-    return PagingState(
-        cr0=CR0(registers.cr0),
-        cr3=CR3(registers.cr3),
-        cr4=CR4(registers.cr4),
-        efer=EFER(registers.efer),
-        rflags=RFLAGS(registers.rflags),
+    return replace(
+        registers.paging_state(),
         max_phys_bits=bits if isinstance(bits, int) and 32 <= bits <= ALL_BITS else 40,
         gib_pages=features.get("pdpe1gb") is not False,
         vendor="amd" if features.get("vendor") == "AuthenticAMD" else "intel",

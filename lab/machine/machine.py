@@ -574,17 +574,7 @@ class Machine:
 
     def paging_state(self, registers: Registers | None = None) -> PagingState:
         """Return all that decides how addresses are translated, as it is now or was with these registers."""
-        from lab.x86.registers import CR0, CR3, CR4, EFER, RFLAGS
-        from lab.x86.state import PagingState
-
-        found = registers or self.registers()
-        state = PagingState(
-            cr0=CR0(found.cr0),
-            cr3=CR3(found.cr3),
-            cr4=CR4(found.cr4),
-            efer=EFER(found.efer),
-            rflags=RFLAGS(found.rflags),
-        )
+        state = (registers or self.registers()).paging_state()
         if self._kernel is None:
             return state
         from lab.kernel.cpu import with_cpu

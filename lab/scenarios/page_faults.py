@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lab.scenarios.registry import scenario
-from lab.scenarios.trial import Trial, put_to_trial
+from lab.scenarios.trial import Trial, all_trials
 from lab.texts import Text
 from lab.x86.address import VirtualAddress
 from lab.x86.entry import Entry
@@ -96,12 +96,7 @@ def page_faults(stage: Stage) -> Iterator[Step]:
     and one with a damaged entry. Each is touched in the way it forbids. The audience may say the error code first; it
     follows from the tables, and the CPU says whether that was right.
     """
-    before = stage.books()
-    with stage.machine.new_space() as space, stage.inside(space):
-        yield _map(stage, space)
-        for trial in TRIALS:
-            yield put_to_trial(stage, trial)
-    yield stage.nothing_left(before)
+    yield from all_trials(stage, _map, TRIALS)
 
 
 def _map(stage: Stage, space: Space) -> Step:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lab.scenarios.registry import scenario
-from lab.scenarios.trial import Trial, put_to_trial
+from lab.scenarios.trial import Trial, all_trials
 from lab.texts import Text
 from lab.x86.address import VirtualAddress
 from lab.x86.entry import Entry
@@ -106,12 +106,7 @@ def rights(stage: Stage) -> Iterator[Step]:
     asked about first. W and U must be 1 at all levels, XD must be 0 at all levels; the control registers decide what
     binds the kernel. The CPU itself gives the answer.
     """
-    before = stage.books()
-    with stage.machine.new_space() as space, stage.inside(space):
-        yield _map(stage, space)
-        for trial in TRIALS:
-            yield put_to_trial(stage, trial)
-    yield stage.nothing_left(before)
+    yield from all_trials(stage, _map, TRIALS)
 
 
 def _map(stage: Stage, space: Space) -> Step:

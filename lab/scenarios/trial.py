@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,11 @@ from lab.x86.address import VirtualAddress
 
 if TYPE_CHECKING:
     from lab.machine.probe import ProbeResult
+    from lab.machine.space import Space
     from lab.scenarios.stage import Stage
     from lab.scenarios.step import Step
 
-__all__ = ["Trial", "put_to_trial"]
+__all__ = ["Trial", "all_trials", "put_to_trial"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,16 @@ class Trial:
     faults: str = ""
     user: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def all_trials(stage: Stage, prepare: Callable[[Stage, Space], Step], trials: Iterable[Trial]) -> Iterator[Step]:
+    """A lecture of trials: `prepare` fills an empty address space, and what may be done there the CPU says."""
+    before = stage.books()
+    with stage.machine.new_space() as space, stage.inside(space):
+        yield prepare(stage, space)
+        for trial in trials:
+            yield put_to_trial(stage, trial)
+    yield stage.nothing_left(before)
 
 
 def put_to_trial(stage: Stage, trial: Trial) -> Step:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from lab.errors import UsageError
+from lab.x86.registers import CR0, CR3, CR4, EFER, RFLAGS
+from lab.x86.state import PagingState
 
 __all__ = ["Registers"]
 
@@ -50,6 +52,16 @@ class Registers:
     gs: int = 0
     fs_base: int = 0
     gs_base: int = 0
+
+    def paging_state(self) -> PagingState:
+        """What of these decides over translations; the rest of the state, such as PAT and CPU features, is usual.
+
+        >>> print(Registers(cr0=0x80010033, cr3=0x1aa000, cr4=0x20, efer=0xd00).paging_state().mode)
+        4-level
+        """
+        return PagingState(
+            cr0=CR0(self.cr0), cr3=CR3(self.cr3), cr4=CR4(self.cr4), efer=EFER(self.efer), rflags=RFLAGS(self.rflags)
+        )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, int]) -> Registers:

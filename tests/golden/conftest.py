@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from lab.errors import NoMemoryAt
 from lab.kernel import KernelImage
 from lab.memory import Bank, MadeUpSpace
 from lab.snapshot import Registers, Snapshot
-from lab.x86 import CR0, CR3, CR4, EFER, PAT, RFLAGS, Level, PagingState, PhysicalAddress, VirtualAddress
+from lab.x86 import PAT, Level, PagingState, PhysicalAddress, VirtualAddress
 
 FRAME = 4096
 RECORDINGS = Path(__file__).parent / "states"
@@ -99,12 +100,8 @@ def load_recording(name: str) -> Snapshot:
 
 
 def _paging_state(registers: Registers, cpu: Mapping[str, Any]) -> PagingState:
-    return PagingState(
-        cr0=CR0(registers.cr0),
-        cr3=CR3(registers.cr3),
-        cr4=CR4(registers.cr4),
-        efer=EFER(registers.efer),
-        rflags=RFLAGS(registers.rflags),
+    return replace(
+        registers.paging_state(),
         pat=PAT(cpu["pat"]),
         max_phys_bits=cpu["max_phys_bits"],
         gib_pages=cpu["gib_pages"],

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.kernel.image import KernelImage
-from lab.machine import Machine
+from lab.machine import Machine, Space
 from lab.machine.host import find_image
 from tests.hardware.probe import Probe, Supply
 
@@ -139,6 +139,13 @@ def guest(supply: Supply) -> Iterator[Probe]:
     if left != before:
         supply.renew()  # the next test shall not suffer
     assert left == before
+
+
+@pytest.fixture
+def space(machine: Machine) -> Iterator[Space]:
+    """An address space in the test's `machine` whose lower half is empty."""
+    with machine.new_space() as space:
+        yield space
 
 
 @pytest.fixture

@@ -36,13 +36,6 @@ def machine(guest: Probe) -> Machine:
     return guest.machine
 
 
-@pytest.fixture
-def space(machine: Machine) -> Iterator[Space]:
-    """An address space whose lower half is empty."""
-    with machine.new_space() as space:
-        yield space
-
-
 def bits(result: ProbeResult) -> str:
     """The error code of the page fault, as names; the manual must agree, or a known quirk explain it."""
     if result.prediction is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -23,13 +22,6 @@ READ, WRITE = "mov rax, [rdi]", "mov byte ptr [rdi], 1"
 def machine(guest: Probe) -> Machine:
     """The machine of a guest whose books must be as before when the test ends."""
     return guest.machine
-
-
-@pytest.fixture
-def space(machine: Machine) -> Iterator[Space]:
-    """An address space whose lower half is empty."""
-    with machine.new_space() as space:
-        yield space
 
 
 def strict(machine: Machine, space: Space, address: int, *, user: bool = False, **changes: object) -> Prediction:
