@@ -18,7 +18,8 @@ from pathlib import Path
 from lab.machine import Machine, MachineOptions
 from lab.testing.guests import Guests, Wish
 from lab.x86.address import VirtualAddress
-from tests.web.stepping import page_steps
+from tests.terminal.stepping import terminal_steps
+from tests.web.stepping import long_lecture, page_steps
 
 LAB = Path(sys.executable).with_name("lab")
 SHARED_DATA = VirtualAddress(0xFFFFF78000000000)
@@ -52,10 +53,10 @@ def main() -> None:
     taken_back = [entering(guests.shared(Wish(), "bench")) for _ in range(20)]
     show("pytest: booted", statistics.median(taken_back[1:]) * 1e3, "ms", "goal 20 ms, taken back between tests")
     guests.close()
-    for direction, times in zip(("forwards", "backwards"), page_steps(), strict=True):
-        show(
-            f"page: a step {direction}", statistics.median(times), "ms", f"goal 50 ms, the slowest {max(times):.0f} ms"
-        )
+    for face, goal, both in (("page", 50, page_steps()), ("terminal", 100, terminal_steps(long_lecture()))):
+        for direction, times in zip(("forwards", "backwards"), both, strict=True):
+            remark = f"goal {goal} ms, the slowest {max(times):.0f} ms"
+            show(f"{face}: a step {direction}", statistics.median(times), "ms", remark)
 
 
 def show(what: str, value: float, unit: str, remark: str) -> None:

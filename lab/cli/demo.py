@@ -60,10 +60,6 @@ def command(
         _write(name, lang, export, cast)
         return
     show = FACES["web" if web else DEFAULT_FACE]
-    if show is _show_terminal and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError(
-            "the lecture needs a terminal to be shown in; --web shows it as a page, --export writes a file"
-        )
     with _player(name, recorded) as player:
         player.go(number)
         show(player, lang, (host, port))
@@ -170,6 +166,10 @@ def _show_page(player: Player, language: str, address: tuple[str, int]) -> None:
 
 
 def _show_terminal(player: Player, language: str, address: tuple[str, int]) -> None:  # noqa: ARG001 - nobody listens
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "a lecture is shown in a terminal, and this is none; --web shows a page, --export writes a file"
+        )
     from lab.demo.terminal import TerminalFace
 
     TerminalFace(player, language, expected=_expected(player)).run()

@@ -49,6 +49,13 @@ def test_a_recording_becomes_a_page_and_a_cast(lab: Lab, recording: Path, tmp_pa
     assert json.loads(cast.read_text().splitlines()[0])["version"] == 2
 
 
+def test_letters_need_a_terminal(lab: Lab, recording: Path) -> None:
+    outcome = lab("demo", "--from", f"{recording}@3")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--web shows a page" in outcome.err
+    assert "no recording" in lab("demo", "--from", "lecture.html").err
+
+
 def test_no_wildcard_is_listened_on(lab: Lab, recording: Path) -> None:
     outcome = lab("demo", str(recording), "--web", "--host", "0.0.0.0")  # noqa: S104 - refused
     assert outcome.code == 2

@@ -154,6 +154,7 @@ async def test_notes_and_the_list_of_keys() -> None:
     async with sitting_before(Player(made_up_timeline(question_at=None))) as seat:
         await seat.press("n")
         assert "There are no notes for this step." in seat.text
+        assert "? keys" in seat.lines[-1]
         await seat.press("n", "question_mark")
         assert "There are no notes" not in seat.text
         assert "the size of" in seat.text

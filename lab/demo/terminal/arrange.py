@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Arrangement", "arrange", "SIZES", "EVERYTHING", "NO_PANELS", "ALONE"]
+__all__ = ["Arrangement", "arrange", "SIZES", "EVERYTHING", "NO_PANELS", "ALONE", "AROUND", "TWO_ROWS"]
 
 EVERYTHING, NO_PANELS, ALONE = range(3)
 """Sizes: all parts; story and walk; one part with the screen for itself. A terminal cannot make its letters larger."""
@@ -17,6 +17,8 @@ AROUND = 4
 """Rows of head, title and foot, and of the line above the panels."""
 LEAST_BELOW = 9
 """Rows that the walks leave to what is below them."""
+TWO_ROWS = 24
+"""Rows that panels need to stand below each other."""
 PANEL = 54
 """What a panel should have at least to stand beside another one."""
 EDGE = 3

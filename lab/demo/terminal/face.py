@@ -18,7 +18,7 @@ from lab.demo.fragments import panel_of
 from lab.demo.player import Player
 from lab.demo.scene import Scene, Walked, scene
 from lab.demo.terminal import looks
-from lab.demo.terminal.arrange import ALONE, EVERYTHING, NO_PANELS, Arrangement, arrange
+from lab.demo.terminal.arrange import ALONE, AROUND, EVERYTHING, NO_PANELS, TWO_ROWS, Arrangement, arrange
 from lab.demo.terminal.canvas import Piece, Row, content_of, row_of
 from lab.demo.terminal.panes import PANELS, has_content, story
 from lab.demo.terminal.walk import draw_walk, draw_walks
@@ -31,7 +31,7 @@ from lab.views.report import Report
 
 __all__ = ["TerminalFace"]
 
-MANY_PANELS = 3
+MANY_PANELS = 6
 SIGN = "\u276f"
 """Of the prompt."""
 OVER = ("question", "answer", "keys")
@@ -102,6 +102,11 @@ class TerminalFace(App[None]):
         self._said = ""
         self._covered_by = ""
 
+    @property
+    def shown(self) -> int:
+        """The number of the moment on the screen; -1 before there is any."""
+        return -1 if self._scene is None else self._scene.number
+
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """The palette's names; each theme has values of its own."""
         return looks.variables("dark")
@@ -113,15 +118,15 @@ class TerminalFace(App[None]):
         with Container(id="stage"):
             yield Static(id="walk")
             yield Pane(id="story")
-            with Horizontal(id="panels"):
+            with Container(id="panels"):
                 for number in range(MANY_PANELS):
                     yield Pane(id=f"panel-{number}", classes="panel")
-        yield Static(id="foot")
+        yield Pane(id="notes")
         yield Static(id="notice")
         with Horizontal(id="prompt"):
             yield Label(SIGN)
             yield Input(placeholder=self._word("typed"), select_on_focus=False)
-        yield Pane(id="notes")
+        yield Static(id="foot")
         for name in OVER:
             yield Pane(id=name, classes="over")
         yield Static(id="blank")
@@ -132,8 +137,9 @@ class TerminalFace(App[None]):
             self.register_theme(theme)
         self.theme = f"lab-{looks.THEMES[0]}"
         self.title = self.player.timeline.title.in_language(self.language)
-        for name in ("keys", "notes", "question"):
+        for name in ("keys", "question"):
             self.query_one(f"#{name}", Pane).border_title = self._word(name)
+        self.query_one("#notes", Pane).border_title = f" {self._word('notes')} "
         self.query_one("#keys", Pane).show(list(self._keys()))
         self._do(lambda: None)
 
@@ -178,8 +184,9 @@ class TerminalFace(App[None]):
         return self._scenes[number]
 
     def _working(self, is_working: bool) -> None:
-        self._is_working = is_working
-        self._foot()
+        if self._is_working != is_working:
+            self._is_working = is_working
+            self._foot()
 
     # ------------------------------------------------------------------------------------------------------- keys ----
 
@@ -339,7 +346,7 @@ class TerminalFace(App[None]):
         rows = draw_walks(shown.walks, places.walk, places.walk_height, changed, self._word("same"))
         self.query_one("#walk", Static).update(content_of(rows))
         self.query_one("#story", Pane).show(story(shown, places.story, self.language))
-        self._draw_panels(shown, places)
+        self._draw_panels(shown, places, self.size.height - AROUND - len(rows))
         notes = shown.notes or self._word("no_notes")
         self.query_one("#notes", Pane).show([(Piece(line),) for line in notes.split("\n")])
         if self.player.question:
@@ -352,36 +359,39 @@ class TerminalFace(App[None]):
         """Give every part its place, and the places back."""
         places = arrange(self.size.width, self.size.height, self._zoom)
         alone = "panel" if self._alone in PANELS else self._alone
-        self.screen.set_classes([
+        wanted = {
             "-wide" if places.is_wide else "-narrow",
-            *(["-no-panels"] if self._zoom == NO_PANELS else []),
-            *(["-alone", f"-alone-{alone}"] if self._zoom == ALONE else []),
-            *([f"-{self._covered_by}"] if self._covered_by else []),
-        ])  # fmt: skip
+            *({"-no-panels"} if self._zoom == NO_PANELS else ()),
+            *({"-alone", f"-alone-{alone}"} if self._zoom == ALONE else ()),
+            *({f"-{self._covered_by}"} if self._covered_by else ()),
+        }
+        if wanted != self.screen.classes:  # every change makes Textual match all its rules again
+            self.screen.set_classes(wanted)
         self.query_one("#story").styles.width = places.story + 3 if places.is_wide else None
         return places
 
-    def _draw_panels(self, shown: Scene, places: Arrangement) -> None:
-        """The chosen panel first, then as many others as there is room for."""
+    def _draw_panels(self, shown: Scene, places: Arrangement, height: int) -> None:
+        """The chosen panel first, then as many others as there is room for, in one row or in two."""
         has = [name for name, content in has_content(shown).items() if content]
-        first = self._alone if self._zoom == ALONE and self._alone in has else self._chosen(shown)
-        names = [first, *(name for name in has if name != first)][: places.panels]
+        is_alone = self._zoom == ALONE and self._alone in has
+        first = self._alone if is_alone else self._chosen(shown)
+        many = places.panels * (1 if is_alone or height < TWO_ROWS else 2)
+        names = [first, *(name for name in has if name != first)][:many]
+        self.query_one("#panels").styles.grid_size_columns = max(1, min(places.panels, len(names)))
         for number in range(MANY_PANELS):
             pane = self.query_one(f"#panel-{number}", Pane)
             pane.display = number < len(names)
-            if not pane.display:
-                continue
-            name = names[number]
-            source = f" · {shown.source.name}" if name == "source" and shown.source else ""
-            pane.border_title = f" {self._word(name)}{source} "
-            pane.border_subtitle = ""
-            rows = PANELS[name](shown, places.panel, self.language)
-            middle = None
-            if name == "source" and shown.source:
-                middle = shown.source.current - shown.source.first
-            elif name == "console":
-                middle = len(rows)
-            pane.show(rows, middle=middle)
+            if pane.display:
+                self._draw_panel(pane, names[number], shown, places.panel)
+
+    def _draw_panel(self, pane: Pane, name: str, shown: Scene, width: int) -> None:
+        rows, middle, more = PANELS[name](shown, width, self.language), None, ""
+        if name == "source" and shown.source:
+            middle, more = shown.source.current - shown.source.first, f" · {shown.source.name}"
+        elif name == "console":
+            middle = len(rows)
+        pane.border_title = f" {self._word(name)}{more} "
+        pane.show(rows, middle=middle)
 
     def _chosen(self, shown: Scene) -> str:
         """The panel that was chosen by key while it has something to show; else the one that the step is about."""

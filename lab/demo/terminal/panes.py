@@ -77,7 +77,7 @@ def _halt(halt: Halt, width: int) -> Iterator[Row]:
         yield from _words(halt.text, width, f"{sign} ", style)
         return
     yield Piece(f"{sign} ", style), Piece(head + paren, style)
-    for line in textwrap.wrap(arguments, max(width, 24), initial_indent="    ", subsequent_indent="    "):
+    for line in textwrap.wrap(arguments, max(width, 24), initial_indent="  ", subsequent_indent="  "):
         yield tuple(_with_addresses(line, style))
 
 
@@ -138,15 +138,16 @@ def _bytes(memory: MemoryBytes, width: int) -> Iterator[Row]:
     letters = len(str(memory.address))
     count = next((each for each in (16, 8) if letters + 2 + 4 * each + each // 8 <= width), 0)
     is_short, count = not count, count or 8
+    gap = Piece(" " if is_short else "  ")
     for start in range(0, len(memory.data), count):
         data = memory.data[start : start + count]
         changed = [start + place in memory.changed for place in range(len(data))]
         address = memory.address + start
-        row = [Piece(f"+{address.offset():03x}" if is_short else str(address), "$lab-physical")]
+        row = [Piece(f"{address.offset():03x}" if is_short else str(address), "$lab-physical")]
         for place, (byte, differs) in enumerate(zip(data, changed, strict=True)):
-            row.append(Piece(" " if place % 8 else "  "))
+            row.append(Piece(" ") if place % 8 else gap)
             row.append(Piece(f"{byte:02x}", looks.CHANGED if differs else ""))
-        row.append(Piece("  "))
+        row.append(gap)
         for byte, differs in zip(data, changed, strict=True):
             letter = chr(byte) if 32 <= byte < 127 else "·"
             row.append(Piece(letter, looks.CHANGED if differs else looks.MUTED))

@@ -276,7 +276,7 @@ class _Drawing:
 
     def _title(self, hop: Hop, column: _Column) -> str:
         long = f"{hop.level} {hop.table:#x}"
-        return long if len(long) + 4 <= column.width else hop.level
+        return long if self.plan.lines == 1 and len(long) + 4 <= column.width else hop.level
 
     def _fails(self, hop: Hop) -> bool:
         return bool(self.diagram.fault) and hop.level == self.diagram.fault_level
