@@ -47,7 +47,7 @@ def test_a_walk_on_the_narrowest_screen() -> None:
         "│              │ │00101003 │ │00102003 │ │00103003 │ │0012a001 │ │ +0x123    │\n"
         "└──────────────┘ └─────────┘ └─────────┘ └─────────┘ └─────────┘ └───────────┘\n"
         "                  P W         P W         P W         P\n"
-        "4 KiB  WB  supervisor r-x  user ---  ✗ PML4: user denied: bit 2 (U)\n"
+        "4 KiB  WB  supervisor r-x  user ---  ✗ PML4: user mode denied: bit 2 (U)\n"
         "✗ PT: write denied: bit 1 (W)"
     )
 
