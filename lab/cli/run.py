@@ -20,7 +20,7 @@ from lab.errors import GuestStopped, GuestTimeout
 from lab.scenarios import DEFAULT_SCENARIO
 
 if TYPE_CHECKING:
-    from lab.machine import MachineOptions
+    from lab.machine import Machine, MachineOptions
     from lab.scenarios.registry import Scenario
     from lab.scenarios.step import Step
 
@@ -50,33 +50,37 @@ def command() -> None:
     """
 
 
-def _steps(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any]) -> Iterator[Step]:
-    machine = scenario.machine(options).launch()
-    from lab.scenarios.stage import Stage  # takes its time, and QEMU and gdb need some too
+def _steps(scenario: Scenario, machine: Machine, arguments: dict[str, Any]) -> Iterator[Step]:
+    from lab.scenarios.stage import Stage
 
     with machine:
         yield from scenario.play(Stage(machine), **arguments)
 
 
+# Both launch the machine before anything else: what they import takes as long as the start of QEMU and gdb.
+
+
 def _print_text(
     scenario: Scenario, options: MachineOptions, arguments: dict[str, Any], language: str, *, colour: bool
 ) -> int:
+    machine = scenario.machine(options).launch()
     from lab.scenarios.step import step_text
 
     click.echo(f"{scenario.name}: {scenario.title.in_language(language)}.\n")
-    for step in _steps(scenario, options, arguments):
+    for step in _steps(scenario, machine, arguments):
         click.echo(step_text(step, color=colour, language=language), color=True)
     return 0
 
 
 def _print_json(scenario: Scenario, options: MachineOptions, arguments: dict[str, Any], language: str) -> int:
+    machine = scenario.machine(options).launch()
     from lab.render.json import render_json
     from lab.scenarios.step import run_report
 
     steps: list[Step] = []
     outcome, code, message = "ok", 0, ""
     try:
-        steps.extend(_steps(scenario, options, arguments))
+        steps.extend(_steps(scenario, machine, arguments))
     except (GuestStopped, GuestTimeout) as error:
         outcome = "bugcheck" if isinstance(error, GuestStopped) else "timeout"
         code, message = error.exit_code, str(error)
