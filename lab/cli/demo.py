@@ -79,7 +79,7 @@ def _list(language: str) -> None:
     from lab.scenarios import all_scenarios
 
     for name, scenario in all_scenarios().items():
-        click.echo(f"{name:<24}{scenario.title.in_language(language)}")
+        click.echo(f"{scenario.number or '':>2}  {name:<24}{scenario.title.in_language(language)}")
 
 
 def _write(name: str, language: str, export: str | None, cast: str | None) -> None:

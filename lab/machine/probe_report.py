@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["probe_report", "exception_data"]
 
 SCHEMA = "lab.probe/1"
+
+WIDTH = 112
+"""Columns of what is said of an exception; the rest goes on in the next line."""
 
 
 def probe_report(machine: Machine, result: ProbeResult) -> Report:
@@ -86,7 +90,9 @@ def _change_lines(result: ProbeResult) -> Iterator[Line]:
 
 def _exception_lines(machine: Machine, result: ProbeResult) -> Iterator[Line]:
     symbol = None if result.instruction else machine.kernel.describe(result.registers.rip)
-    yield line(Cell(str(result), Role.BAD), Cell(f" ({symbol})" if symbol else "", Role.SYMBOL))
+    *before, last = textwrap.wrap(str(result), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    yield from (line(Cell(each, Role.BAD)) for each in before)
+    yield line(Cell(last, Role.BAD), Cell(f" ({symbol})" if symbol else "", Role.SYMBOL))
     if own := _own_page(machine, result):
         yield line(f"  that is {own}")
     if result.prediction is None:

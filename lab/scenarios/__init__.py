@@ -23,7 +23,7 @@ _SUPPORT = {"books", "eyes", "registry", "stage", "step", "trial"}
 
 @functools.cache
 def all_scenarios() -> dict[str, Scenario]:
-    """Every scenario of this folder, by name."""
+    """Every scenario of this folder, by name, in the order of the course."""
     for module in pkgutil.iter_modules(__path__):
         if module.name not in _SUPPORT:
             importlib.import_module(f"{__name__}.{module.name}")

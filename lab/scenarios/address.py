@@ -27,7 +27,7 @@ OLD = VirtualAddress(0x00801ABC)
 """An address of 32 bits: index 2 in the PD, 1 in the PT."""
 
 
-@scenario("address")
+@scenario("address", 3)
 def address(stage: Stage) -> Iterator[Step]:
     """Reading an address: 48 bits, four hops, and pages of 4 KiB, 2 MiB and 1 GiB.
 
@@ -65,6 +65,8 @@ class _Lecture:
             answer="Number {index:#x}: bits 47 to 39.",
             address=here,
             index=here.index(Level.PML4),
+            notes="4 KiB are 12 bits; 512 entries of 8 bytes are one page, so 9 bits. 9 · 4 + 12 makes 48.",
+            focus=(here,),
             reports={"pieces": _pieces(here, self.levels)},
         )
 
@@ -76,6 +78,11 @@ class _Lecture:
             "Each entry has the physical address of the next table. The last one has that of the page; the offset is"
             " added, and there is the byte.",
             call=probe,
+            ask="The CPU reads one byte at {address}. How often does it go to memory, if it remembers nothing?",
+            answer="{count} times: once in each table, and once for the byte.",
+            address=SMALL + OFFSET,
+            count=len(self.levels) + 1,
+            notes="Let the hall name each index before it is shown: 1, 2, 3, 4. The TLB saves all but the last access.",
             focus=(SMALL + OFFSET,),
             reports={
                 "walk": self._walk(SMALL + OFFSET),
@@ -91,6 +98,9 @@ class _Lecture:
             " now, which has 21 bits.",
             call=self._read(LARGE + 0x123456),
             focus=(LARGE + 0x123456,),
+            ask="The PD entry is the last one of the walk. How large is the page?",
+            answer="2 MiB: {bits} bits are left for the offset.",
+            bits=self._leaf_bits(LARGE, 2 * MIB),
             reports={"walk": self._walk(LARGE + 0x123456)},
             notes="One entry of the TLB covers all of it: that is why databases and kernels like large pages.",
         )
@@ -105,6 +115,10 @@ class _Lecture:
             " by another name.",
             call=self._read(here),
             here=here,
+            ask="And if the PDPT entry is the last?",
+            answer="1 GiB: {bits} bits of offset, and two hops are saved.",
+            bits=self._leaf_bits(HUGE, GIB),
+            notes="Whoever may write this entry owns the machine: it is the whole of physical memory.",
             focus=(here,),
             reports={
                 "walk": self._walk(here),
@@ -117,17 +131,19 @@ class _Lecture:
         first = VirtualAddress(1 << (self.space.state.levels * 9 + 11))
         probe = self.stage.probe("mov rax, [rdi]", rdi=first)
         exception = probe.result.exception
-        if exception is None or exception.vector != GENERAL_PROTECTION:
+        if exception is None or exception.vector != GENERAL_PROTECTION or probe.changes:
             self.stage.refute(f"a read of {first} should be refused before any walk: {probe.result}")
         return self.stage.step(
             "The hole in the middle",
-            "{last} is the last address of the lower half, and the next one is no address at all: its upper bits are no"
-            " copies. The CPU does not even begin a walk; the exception is #GP, and CR2 keeps what it had.",
+            "{last} is the last address of the lower half, {upper} the first of the upper one. Between them the upper"
+            " bits are no copies: the CPU does not even begin a walk. The exception is #GP, not #PF.",
             call=probe,
             ask="And what is at {first}?",
             answer="Nothing can be: it is not canonical.",
+            notes="So the two halves can grow towards each other when CPUs get more bits, as with five levels.",
             first=first,
             last=VirtualAddress(first - 1),
+            upper=VirtualAddress((1 << 64) - first),
             focus=(first,),
         )
 
@@ -144,13 +160,24 @@ class _Lecture:
         state = PagingState(cr3=CR3(directory), cr4=CR4(0), efer=EFER(0))
         now = self.stage.snapshot()
         report = show_walk(Snapshot(now.memory, state, now.registers), OLD)
+        if report.data.get("physical") != hex(page + OLD.offset(4 * KIB)):
+            self.stage.refute(f"{OLD} should lead to {page}, and the walk says {report.data}")
         return self.stage.step(
             "The same with 32 bits",
             "Entries have four bytes, so a table has 1024: two hops by ten bits each, twelve for the offset. Windows"
             " splits the 4 GiB: 2 GiB for user mode, 2 GiB for the kernel. With 48 bits each half has 128 TiB.",
+            ask="A table of 4 KiB with entries of four bytes: how many bits choose one?",
+            answer="Ten: there are 1024 of them.",
             reports={"walk": report, "halves": _halves()},
             notes="Our CPU is in long mode and cannot use these tables; they stand in its RAM, and the walk is ours.",
         )
+
+    def _leaf_bits(self, here: VirtualAddress, size: int) -> int:
+        """How many bits the offset into the page at an address has, which is to be of this size."""
+        found = self.space.walk(here).mapped.page_size
+        if found != size:
+            self.stage.refute(f"the page at {here} should have {size_text(size)}, and has {size_text(found)}")
+        return size.bit_length() - 1
 
     def _read(self, here: VirtualAddress) -> TracedProbe:
         probe = self.stage.probe("mov rax, [rdi]", user=True, rdi=here)

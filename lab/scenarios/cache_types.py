@@ -30,7 +30,7 @@ WANTED = (
 )
 
 
-@scenario("cache-types")
+@scenario("cache-types", 9)
 def cache_types(stage: Stage) -> Iterator[Step]:
     """Cache types: three bits of the leaf, the PAT, and the MTRRs.
 
@@ -40,9 +40,13 @@ def cache_types(stage: Stage) -> Iterator[Step]:
     caches: the bits are real, and what they would do to speed cannot be seen here.
     """
     before = stage.books()
+    if stage.snapshot().state.pat.types[1] is not MemoryType.WC:
+        stage.refute(f"number 1 of the PAT should be WC, and is {stage.snapshot().state.pat.types[1]}")
     yield stage.step(
         "Eight numbers, and what they mean",
         "Windows puts write-combining in the place of number 1, where a CPU has write-through after a reset.",
+        ask="Three bits of a leaf choose the memory type. How many types can be in use at once?",
+        answer="Eight numbers, and what each means stands in the register IA32_PAT.",
         notes="The index is PAT, PCD, PWT read as a binary number. In larger leaves PAT is bit 12.",
         reports={"pat": _pat_report(stage)},
     )
@@ -54,6 +58,7 @@ def cache_types(stage: Stage) -> Iterator[Step]:
         " wins; write-combining wins over UC of an MTRR, which is what a frame buffer lives on.",
         ask="The MTRR says UC, and the entry says WB. What is it?",
         answer="UC: an entry cannot make a device cacheable.",
+        notes="The manual calls this table Effective Page-Level Memory Types: rows by the MTRR, columns by the PAT.",
         reports={"effective": _effective_report()},
     )
     yield stage.nothing_left(before)
@@ -75,6 +80,7 @@ def _map_as(stage: Stage, cache_type: str, expected: str, text: Text) -> Iterato
         ask="Which of PAT, PCD and PWT will be set?",
         answer=_bits_set(stage, first),
         agree=(first,),
+        notes="The three bits stand in the last line of the walk, and the type they make behind the arrow.",
         reports={"walk": stage.report("walk", {"address": hex(first)})},
     )
     again = int(stage.quick_call("IoAllocateMdl", first, PAGE, 0, 0, 0))
@@ -89,6 +95,11 @@ def _map_as(stage: Stage, cache_type: str, expected: str, text: Text) -> Iterato
         call=call,
         other=other,
         expected=expected,
+        ask="The frame is {expected} already. Of what type is a second mapping, asked for as {other}?",
+        answer="{expected}: what the frame is already.",
+        notes="The PFN database keeps the type of every mapped frame. What two types for one frame do, the manual"
+        " leaves open.",
+        focus=(second, first),
         reports={"aliases": stage.report("aliases", {"address": hex(first)})},
     )
     stage.quick_call("MmUnlockPages", again)  # takes its mapping away, too

@@ -23,7 +23,7 @@ FREED = (6, 0, 10, 2, 8, 4)
 """Which of twelve single pages are freed again, and in what order: the last one freed is the first one taken."""
 
 
-@scenario("contiguous")
+@scenario("contiguous", 5)
 def contiguous(stage: Stage) -> Iterator[Step]:
     """Contiguous in virtual, scattered in physical: a big buffer whose frames lie anywhere.
 
@@ -68,10 +68,17 @@ class _Buffers:
         pool_type, tag = kernel.constant("NonPagedPoolNx"), self.stage.tag(TAG)
         call = self.stage.call("ExAllocatePoolWithTag", pool_type, PAGES * PAGE, tag)
         self.buffer = VirtualAddress(int(call))
+        entries = [int(change.entry_address) for change in call.changes]
+        if entries != list(range(entries[0], entries[0] + 8 * PAGES, 8)):
+            self.stage.refute(f"{PAGES} entries side by side should have changed, and these have: {call.changes}")
         return self.stage.step(
             "Allocate a buffer of {count} pages",
             "One run of virtual addresses, from {start} to {end}: {count} entries of one page table, side by side.",
             call=call,
+            ask="{count} pages are to be one run of virtual addresses. Are their frames one run, too?",
+            answer="They need not be: each entry names any frame it likes.",
+            notes="Read the frame numbers in the entries from top to bottom: nobody has put them in order.",
+            focus=(self.buffer, self.buffer + PAGE),
             count=PAGES,
             start=self.buffer,
             end=self.buffer + (PAGES * PAGE - 1),
@@ -84,8 +91,9 @@ class _Buffers:
         return self.stage.step(
             "Where its bytes really are",
             "The frames came from wherever there were free ones. No program notices: the page tables hide it.",
-            ask="The pages follow one another in virtual memory. Do their frames?",
-            answer="No: each entry names any frame it likes.",
+            ask="A program goes through the buffer from end to end. Does it notice?",
+            answer="No: it has virtual addresses only, and those follow one another.",
+            notes="The last column says how many frames further on a page lies. In one run it would be +1 throughout.",
             agree=(self.buffer, self.buffer + (PAGES - 1) * PAGE),
             reports={"pages": _page_report(self.buffer, frames)},
         )
@@ -95,6 +103,9 @@ class _Buffers:
         place = self.buffer + (PAGE - 12)
         self.stage.quick_call("copy", place, message, len(message))
         halves = [self.stage.snapshot().walk(each).mapped.physical for each in (place, self.buffer + PAGE)]
+        written = b"".join(self.stage.machine.memory.read(each, len(message) // 2) for each in halves)
+        if written != message:
+            self.stage.refute(f"{message!r} should stand at {halves[0]} and {halves[1]}, where {written!r} stands")
         return self.stage.step(
             "Write across a page boundary",
             "{message} begins at {place}. Its first half is at {first} in physical memory, the second at {second}.",
@@ -102,6 +113,9 @@ class _Buffers:
             place=place,
             first=halves[0],
             second=halves[1],
+            ask="The words cross a page boundary. Where do they stand in physical memory?",
+            answer="In two frames, far from each other: each page is translated by itself.",
+            notes="A debugger or a driver that reads physical memory must translate every page anew.",
             focus=(place, self.buffer + PAGE),
             reports={
                 "virtual": self.stage.report("mem", {"address": hex(place), "length": 24}),
@@ -121,6 +135,8 @@ class _Buffers:
             "A device that writes to memory by itself sees physical addresses: its buffer must be one run of them.",
             call=call,
             agree=(self.contiguous,),
+            ask="A network card writes a packet into memory by itself. Which addresses does it use?",
+            answer="Physical ones: it has no page tables, unless there is an IOMMU.",
             reports={"pages": _page_report(self.contiguous, frames)},
             notes="DMA without an IOMMU. Such memory gets scarce quickly, so drivers ask for it once, early.",
         )

@@ -32,6 +32,7 @@ def _lecture(source: Path, words: str = "") -> Callable[[Stage], Iterator[Step]]
 
         yield stage.step(
             "The source: {file}",
+            notes="Read DriverEntry with the hall first: what is taken, and is it given back in the reverse order?",
             reports={"source": _listing(source)},
             source=stage.source(source, 1),
             file=source.name,
@@ -56,6 +57,24 @@ def _lecture(source: Path, words: str = "") -> Callable[[Stage], Iterator[Step]]
     return play
 
 
+MEANING = {
+    "ExAllocatePoolWithTag": Text("A block of pool. Where a new page is needed, an entry is written."),
+    "ExAllocatePool2": Text("A block of pool, filled with zeros."),
+    "ExFreePoolWithTag": Text("The block goes back to the pool. When its page is empty, the page's entry is cleared."),
+    "ExFreePool": Text("The block goes back to the pool."),
+    "IoAllocateMdl": Text("An MDL: a header, and room for one frame number for each page of the buffer."),
+    "MmBuildMdlForNonPagedPool": Text("The frame numbers are written into the MDL. No entry changes for that."),
+    "IoBuildPartialMdl": Text("Some frame numbers of one MDL are copied into another one."),
+    "MmProbeAndLockPages": Text("The pages are checked, kept in memory, and their frame numbers written into the MDL."),
+    "MmUnlockPages": Text("The pages may leave memory again; the MDL's mapping goes, too."),
+    "MmMapLockedPagesSpecifyCache": Text("The frames of the MDL get a second address: one new entry for each page."),
+    "MmUnmapLockedPages": Text("The second address goes: its entries are cleared, and the frames stay."),
+    "IoFreeMdl": Text("The description goes; what it described stays."),
+    "MmGetPhysicalAddress": Text("A walk of the page tables, by the kernel itself. It changes nothing."),
+}
+"""What a memory function does, in one sentence."""
+
+
 class _Lines:
     """Finds the line of the source that an address of the loaded driver belongs to."""
 
@@ -73,6 +92,10 @@ class _Lines:
             return None
         return self._stage.source(self._source, found.line)
 
+    def code(self, place: Source) -> str:
+        """The line itself."""
+        return self._stage.sources[place.name].splitlines()[place.line - 1].strip()
+
 
 def _call_step(stage: Stage, session: Session, call: MemoryCall, lines: _Lines) -> Step:
     """One memory call of the driver, with the line that made it and what it changed."""
@@ -85,10 +108,12 @@ def _call_step(stage: Stage, session: Session, call: MemoryCall, lines: _Lines) 
     ending = ("returns" + (f" {call.result}" if call.result else "")) if call.returned else "does not return"
     halt = Halt("return" if call.returned else "fault", call.function, call.caller, f"{call.text} {ending}")
     named = {"line": source.line if source else 0, "function": call.function}
+    text = MEANING.get(call.function, Text())
     return stage.step(
         Text("Line {line}: {function}", named) if source else Text("A call of {function}", named),
+        Text("{code}\n{text}", {"code": lines.code(source), "text": text}) if source else text,
         call=TracedCall(CallResult(call.function, 0), (halt,), call.changes, source),
-        focus=tuple(address for address in _addresses(call.result or "")),
+        focus=tuple(dict.fromkeys(_addresses(f"{call.result or ''} {call.text}")))[:2],
     )
 
 
@@ -125,4 +150,4 @@ end stands what it left behind: nothing.
 """
 
 if (SHELF / "remap.c").exists():
-    scenario("windows-driver")(_lecture(SHELF / "remap.c", LINE_BY_LINE))
+    scenario("windows-driver", 11)(_lecture(SHELF / "remap.c", LINE_BY_LINE))

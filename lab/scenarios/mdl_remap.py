@@ -26,7 +26,7 @@ Part: TypeAlias = "Generator[Step, None, bool]"
 """Steps that belong together; returns whether the lecture can go on."""
 
 
-@scenario("mdl-remap")
+@scenario("mdl-remap", 4)
 def mdl_remap(
     stage: Stage, *, fail: Annotated[Fail | None, "let this call return NULL, as if out of resources"] = None
 ) -> Iterator[Step]:
@@ -145,6 +145,7 @@ class _Remap:
             level=_last_in_common(*walks),
             frame=frames.pop(),
             agree=(self.pool, self.mapping),
+            notes="Two different ways down, one frame. Nothing in the frame says how many addresses lead to it.",
             reports={
                 **self._walks(pool=self.pool, mapping=self.mapping),
                 "aliases": self.stage.report("aliases", {"address": hex(self.pool)}),
@@ -169,6 +170,7 @@ class _Remap:
             mapping=self.mapping,
             physical=physical,
             focus=(self.pool, self.mapping),
+            notes="Shared memory, DMA buffers and files mapped twice are all just this.",
             ask="The guest writes through the first address. What does it read through the second?",
             answer="The same bytes: there is one frame, and nothing is copied.",
             reports={"memory": self.stage.report("mem", {"address": str(physical), "length": 32})},
@@ -184,6 +186,7 @@ class _Remap:
             "The first still reaches the frame; the walk of the second ends at an entry that is not present.",
             call=call,
             agree=(self.pool, self.mapping),
+            notes="The entry is zero, and the CPU has been told to forget it: see the lecture on stale translations.",
             reports=self._walks(pool=self.pool, mapping=self.mapping),
         )
         yield self._touch()
@@ -201,16 +204,20 @@ class _Remap:
             ask="The guest reads the second address once more. What happens?",
             answer="A page fault: the entry is zero, its bit P is clear. The first address still works.",
             call=call,
+            notes="Error code 0: not present, a read, by the kernel. In a driver on Windows it is a bug check, 0x50.",
             reports=self._walks(mapping=self.mapping),
         )
 
     def _free_mdl(self) -> Iterator[Step]:
         notes = Text("Last thing first: the mapping is gone, now what described it, then the memory itself.")
-        yield self.stage.step("Free the MDL", call=self.stage.call("IoFreeMdl", self.mdl), notes=notes)
+        text = Text("It described the page; the page itself is still there.")
+        yield self.stage.step("Free the MDL", text, call=self.stage.call("IoFreeMdl", self.mdl), notes=notes)
 
     def _free_pool(self) -> Iterator[Step]:
         call = self.stage.call("ExFreePoolWithTag", self.pool, self.stage.tag(TAG))
-        yield self.stage.step("Free the pool page", call=call, agree=(self.pool,))
+        text = Text("Its entry is cleared, and the frame can be anybody's now.")
+        notes = Text("What if the mapping were still there? It would show the next owner's data.")
+        yield self.stage.step("Free the pool page", text, call=call, agree=(self.pool,), notes=notes)
 
     # ------------------------------------------------------------------------------------------------ helpers ----
 

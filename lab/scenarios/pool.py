@@ -21,7 +21,7 @@ SECRET = b"a secret of Ann's"
 OVERRUN = b"far beyond Ann's end"
 
 
-@scenario("pool")
+@scenario("pool", 10)
 def pool(stage: Stage) -> Iterator[Step]:
     """Pool: headers, tags, use after free, overrun, and special pool that catches both.
 
@@ -58,6 +58,10 @@ class _Pool:
             "They are at {block}. The pool has taken a page for them, and made a block of it: 16 bytes of header, then"
             " ours, filled with cd until somebody writes.",
             call=call,
+            ask="{size} bytes are asked for. How much must the page tables map?",
+            answer="A whole page: they know nothing smaller. The pool cuts it up.",
+            notes="The lab fills fresh memory with cd, and freed memory with dd, to be seen. Windows leaves it alone.",
+            focus=(self.first,),
             size=SIZE,
             block=self.first,
             reports={"memory": self._page_start(64)},
@@ -69,6 +73,7 @@ class _Pool:
             "{second} is in the same page: no page-table entry had to change. In front of each block stands its header"
             " with the tag of whoever asked for it.",
             call=call,
+            focus=(self.second, self.first),
             second=self.second,
             reports={
                 "memory": self._page_start(128),
@@ -87,6 +92,10 @@ class _Pool:
             "The page stays mapped because of the second block, so {block} can still be read: there is the pool's list"
             " of free blocks now, and dd behind it.",
             call=call,
+            ask="The block is free, and the pointer is kept. Does a read through it fault?",
+            answer="No: the page is still mapped, because another block is in it.",
+            notes="Two pointers of a list stand where the data was: who writes there now damages the pool itself.",
+            focus=(self.first,),
             block=self.first,
             reports={"memory": self._page_start(64)},
         )
@@ -107,6 +116,8 @@ class _Pool:
             seen=seen.decode("ascii", "replace"),
             ask="The freed pointer is written through once more. Does anything fault?",
             answer="Nothing: the page is mapped, and page tables know pages only, not blocks.",
+            notes="An attacker who can choose what the next owner puts there has won. lab run driver-use-after-free.",
+            focus=(third,),
             reports={"memory": self._page_start(64)},
         )
 
@@ -126,6 +137,9 @@ class _Pool:
             "Write beyond the end of a block",
             "The header of the neighbour is gone: the blocks of the page do not add up any more. The kernel finds out"
             " when the neighbour is freed, and stops with bug check 0x19 or 0xC2; who did it cannot be told then.",
+            ask="A write runs on into the next block's header. When does anybody notice?",
+            answer="When that block is freed, or one beside it: too late to know who it was.",
+            notes="The view lists what does not add up any more. lab run driver-overrun goes on to the bug check.",
             focus=(place,),
             reports={"memory": self._page_start(128), "pool": damaged},
         )
@@ -157,7 +171,10 @@ class _Pool:
         block = VirtualAddress(int(call))
         yield self.stage.step(
             "Allocate from special pool",
-            "The block has a page of its own and reaches up to its end; the page behind it is not mapped.",
+            "The block has a page of its own and reaches up to its end, but for alignment; the page behind it is not"
+            " mapped.",
+            ask="How could page tables be made to catch an overrun?",
+            answer="Put the block at the end of its page, and map nothing behind it.",
             call=call,
             focus=(block, block.page() + 4096),
             reports={
@@ -165,24 +182,41 @@ class _Pool:
                 "block": self._walk(block),
                 "behind": self._walk(block.page() + 4096),
             },
-            notes="Driver Verifier gives special pool to the drivers that it watches.",
+            notes="Driver Verifier gives special pool to the drivers that it watches. f5 fills the few bytes behind the"
+            " block, and is checked when it is freed.",
         )
         call = self.stage.call("write_u64", block.page() + 4096, 0)
-        yield self._caught(Text("The same overrun again"), call)
+        yield self._caught(
+            Text("The same overrun again"),
+            call,
+            Text("On Windows that is bug check 0xCD, or 0xD6 under Driver Verifier."),
+        )
         free = self.stage.call("ExFreePoolWithTag", block, self.stage.tag(SPECIAL))
         yield self.stage.step(
-            "Free it", "Its page is not mapped any more, and its address will not be used again soon.", call=free
+            "Free it",
+            "Its page is not mapped any more, and its address will not be used again soon.",
+            notes="That is the price: a page for every block, and addresses that lie idle. Nobody runs all drivers so.",
+            call=free,
+            focus=(block,),
         )
         call = self.stage.call("read_u64", block)
-        yield self._caught(Text("The same use after free again"), call)
+        yield self._caught(
+            Text("The same use after free again"),
+            call,
+            Text("On Windows that is bug check 0xCC, or 0xD5 under Driver Verifier."),
+        )
 
-    def _caught(self, title: Text, call: TracedCall) -> Step:
+    def _caught(self, title: Text, call: TracedCall, on_windows: Text) -> Step:
         fault = call.result.exception
         if fault is None:
             self.stage.refute("special pool should have caught that, and nothing faulted")
         return self.stage.step(
             title,
-            "{fault}\nIn a driver it is a bug check that names the driver and the instruction.",
+            "{fault}\n{on_windows} It names the driver and the instruction.",
+            ask="The same mistake as before, now in special pool. What happens?",
+            answer="A page fault, at the very instruction that is wrong.",
+            notes="The guest's own bug check is held off here, so that the lecture can go on.",
+            on_windows=on_windows,
             call=call,
             fault=fault,
             focus=(VirtualAddress(fault.cr2),),

@@ -2,7 +2,7 @@
 
 ::
 
-    @scenario("mdl-remap")
+    @scenario("mdl-remap", 4)
     def mdl_remap(stage: Stage, *, fail: Annotated[str | None, "which call fails"] = None) -> Iterator[Step]:
         '''One frame, two addresses. …'''
         yield stage.step("Allocate a page", call=stage.call("ExAllocatePool", 0, 4096))
@@ -34,6 +34,8 @@ class Scenario:
     name: str
     parameters: tuple[Parameter, ...]
     play: Callable[..., Iterator[Step]]
+    number: int = 0
+    """Its place in the course, from 1; 0 for one beside the course."""
     needs: Mapping[str, object] = field(default_factory=dict)
     """What its machine must be, whatever else is asked for: fields of MachineOptions."""
 
@@ -69,19 +71,22 @@ class Scenario:
 _scenarios: dict[str, Scenario] = {}
 
 
-def scenario(name: str, **needs: object) -> Callable[[Callable[..., Iterator[Step]]], Callable[..., Iterator[Step]]]:
+def scenario(
+    name: str, number: int = 0, **needs: object
+) -> Callable[[Callable[..., Iterator[Step]]], Callable[..., Iterator[Step]]]:
     """Register the decorated generator as a scenario; its signature declares the options.
 
-    `needs` are fields of MachineOptions that its machine must have, such as ``frozen=True``.
+    `number` is its place in the course. `needs` are fields of MachineOptions that its machine must have, such as
+    ``frozen=True``.
     """
 
     def register(play: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
-        _scenarios[name] = Scenario(name, parameters_of(play), play, needs)
+        _scenarios[name] = Scenario(name, parameters_of(play), play, number, needs)
         return play
 
     return register
 
 
 def registered() -> dict[str, Scenario]:
-    """The scenarios declared so far, by name in alphabetical order."""
-    return dict(sorted(_scenarios.items()))
+    """The scenarios declared so far, by name: those of the course in its order, then the others by the alphabet."""
+    return dict(sorted(_scenarios.items(), key=lambda item: (item[1].number == 0, item[1].number, item[0])))

@@ -33,21 +33,32 @@ TRIALS = (
         Text("W and U are 1 at every level. The CPU sets D in the last entry: it was written to."),
         "mov [rdi], rax",
         OPEN + 0x800,
+        notes=Text("A and D are the only bits of an entry that the CPU writes."),
     ),
-    Trial(Text("Execute there"), Text("XD is 0 at every level, so the page may be executed."), "call rdi", OPEN),
+    Trial(
+        Text("Execute there"),
+        Text("XD is 0 at every level, so the page may be executed."),
+        "call rdi",
+        OPEN,
+        notes=Text("The page holds one RET; the probe calls it and comes back."),
+    ),
     Trial(
         Text("Write to a read-only page"),
         Text("W is 0 in the PT entry, and that is enough."),
         "mov [rdi], rax",
         READ_ONLY,
         "P|W|U",
+        notes=Text("The error code says P: something is mapped there. It does not say which level forbade it."),
     ),
     Trial(
         Text("Execute data"),
-        Text("XD is bit 63. It forbids, where W and U allow."),
+        Text("XD is bit 63, which the walk calls NX. It forbids, where W and U allow."),
         "call rdi",
         NO_EXECUTE,
         "P|U|I/D",
+        notes=Text(
+            "AMD and Windows say NX, Intel says XD. It is what stops code that was written into a stack or a heap."
+        ),
     ),
     Trial(
         Text("Write where only the PD entry forbids it"),
@@ -55,6 +66,7 @@ TRIALS = (
         "mov [rdi], rax",
         UNDER_READ_ONLY,
         "P|W|U",
+        notes=Text("A is set in the PD entry, though the access failed: the CPU has been there."),
     ),
     Trial(
         Text("Execute where only the PDPT entry forbids it"),
@@ -62,6 +74,7 @@ TRIALS = (
         "call rdi",
         UNDER_NO_EXECUTE,
         "P|U|I/D",
+        notes=Text("That is why a kernel gives table entries all rights, and decides in the last entry."),
     ),
     Trial(
         Text("Read where only the PML4 entry says kernel"),
@@ -69,6 +82,7 @@ TRIALS = (
         "mov rax, [rdi]",
         UNDER_KERNEL,
         "P|U",
+        notes=Text("Windows keeps the whole upper half from user mode like this, with 256 such entries."),
     ),
     Trial(
         Text("Let the kernel write to a read-only page"),
@@ -78,6 +92,7 @@ TRIALS = (
         "P|W",
         user=False,
         options={"ac": True},
+        notes=Text("RFLAGS.AC is set here, or SMAP would forbid the access before W is looked at."),
     ),
     Trial(
         Text("The same with CR0.WP clear"),
@@ -86,6 +101,7 @@ TRIALS = (
         READ_ONLY,
         user=False,
         options={"ac": True, "controls": {"CR0.WP": 0}},
+        notes=Text("The probe clears CR0.WP for this one instruction, and puts it back."),
     ),
     Trial(
         Text("Let the kernel execute a user page"),
@@ -94,11 +110,12 @@ TRIALS = (
         OPEN,
         "P|I/D",
         user=False,
+        notes=Text("Many exploits prepared code in user memory and made the kernel jump there; SMEP ended that."),
     ),
 )
 
 
-@scenario("rights")
+@scenario("rights", 6)
 def rights(stage: Stage) -> Iterator[Step]:
     """Rights: read-only, no-execute, user and supervisor, and the level that decides.
 
@@ -120,6 +137,7 @@ def _map(stage: Stage, space: Space) -> Step:
     return stage.step(
         "Pages with something taken away at one level each",
         "The map shows what is left of the rights, all levels taken together. Below is the kernel's half.",
+        notes="The first page has all rights; the others have lost something, each at one level.",
         focus=(OPEN, UNDER_READ_ONLY, UNDER_NO_EXECUTE, UNDER_KERNEL),
         reports={"map": stage.report("map")},
     )

@@ -208,6 +208,7 @@ class Stage:
         return self.step(
             "Everything is as before",
             "No frame, no page-table entry and no pool block is left over.",
+            notes="Everything is counted before and after. A leak would have ended the lecture with an error.",
             reports={"books": now.report(before)},
         )
 

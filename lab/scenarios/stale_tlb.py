@@ -28,7 +28,7 @@ CPUID_PCID = 1 << 17
 WRITABLE, ACCESSED, DIRTY, GLOBAL = (each.mask for each in (Entry.writable, Entry.accessed, Entry.dirty, Entry.global_))
 
 
-@scenario("stale-tlb")
+@scenario("stale-tlb", 8)
 def stale_tlb(stage: Stage) -> Iterator[Step]:
     """Stale translations: what the CPU remembers of a page whose entry has changed.
 
@@ -88,8 +88,7 @@ class _Lecture:
             "Read a page: the CPU remembers where it is",
             "The CPU walks the tables, finds the frame that begins with '{old}', and keeps the translation of {page} in"
             " its TLB.",
-            notes="Set the page's entry in front of the audience: four or five entries, read once. From now on the CPU"
-            " need not read them again.",
+            notes="Go through the walk with the hall: four or five entries, read once, and not again from now on.",
             old=OLD,
             page=self.page,
             call=call,
@@ -103,6 +102,7 @@ class _Lecture:
             Text("INVLPG: forget this page"),
             self.stage.call("invlpg", self.page),
             Text("INVLPG drops the translation of one page, a global one too, and all that is cached of upper levels."),
+            Text("On other CPUs nothing is dropped: the kernel has to interrupt them, which is called a shootdown."),
         )
 
     def not_global(self) -> Iterator[Step]:
@@ -113,6 +113,7 @@ class _Lecture:
             Text("MOV CR3: forget all but the global pages"),
             self.stage.call("reload_cr3"),
             Text("Writing CR3, even with the value that it has, drops every translation that is not global."),
+            Text("With CR4.PCIDE only those of the PCID that is loaded, and with bit 63 of the operand none."),
         )
 
     def global_page(self) -> Iterator[Step]:
@@ -136,6 +137,7 @@ class _Lecture:
             Text("CR4.PGE off and on: forget everything"),
             self.stage.call("flush_tlb"),
             Text("A change of CR4.PGE drops every translation, global ones included."),
+            Text("Expensive: the next access to each page walks the tables again."),
         )
 
     def _about_global(self, eyes: Eyes) -> Text:
@@ -163,6 +165,7 @@ class _Lecture:
                 Text("INVPCID: forget one page of one process"),
                 stage.call("invpcid", 0, 0, self.page),
                 Text("INVPCID of type 0 drops one page that is tagged with one PCID, here 0."),
+                Text("It reaches the translations of a process that is not running, without loading its CR3."),
             )
         else:
             yield self._without_invpcid()
@@ -222,6 +225,9 @@ class _Lecture:
             "Take the right to write away, and tell nobody",
             remembered if wrote else dropped,
             ask=Text("The entry is read-only now. Does a write fault?"),
+            answer=Text("Not yet.") if wrote else Text("Yes, at once."),
+            notes="Copy-on-write and garbage collectors take this right away, and rely on the fault.",
+            focus=(self.page,),
             call=call,
             reports={"walk": self._walk()},
         )
@@ -250,6 +256,9 @@ class _Lecture:
         yield stage.step(
             "Give the right back: no flush is needed",
             at_once if tries == 1 else spurious,
+            ask="The entry allows writing again, and nothing is flushed. Can that do harm?",
+            answer="None: at worst one fault too many, and that one drops the translation.",
+            notes="More rights need no flush, fewer rights do: so a page fault handler must expect faults for nothing.",
             call=call,
             reports={"walk": self._walk()},
         )
@@ -265,7 +274,9 @@ class _Lecture:
             "An entry that is not present: the read faults",
             "{fault}\nThe entry was made 0 and flushed; now it leads nowhere.",
             fault=call.result.exception,
+            notes="Nothing of this fault is kept but CR2 and the error code.",
             call=call,
+            focus=(self.page,),
         )
         call = stage.call("set_entry_stale", self.page, self.new)
         eyes = self._fresh(call)
@@ -273,6 +284,9 @@ class _Lecture:
             "From not present to present: nothing to forget",
             "The CPU reads '{new}' at once: an entry that is not present is never kept in a TLB.",
             new=NEW,
+            ask="The entry becomes present, and nothing is flushed. What does the CPU read?",
+            answer=Text("It reads '{seen}'.", {"seen": NEW}),
+            notes="So mapping a new page needs no flush; only what was present before can be stale.",
             call=call,
             reports={"eyes": eyes.report},
             focus=(self.page,),
@@ -294,6 +308,8 @@ class _Lecture:
             "Clear A and D, tell nobody, and write the page",
             seen if noted else lost,
             ask=Text("Is D set again by the write?"),
+            answer=Text("Yes.") if noted else Text("No."),
+            notes="A and D are set when a translation is loaded or first written through, and not at every access.",
             call=call,
             reports={"walk": self._walk()},
         )
@@ -306,6 +322,9 @@ class _Lecture:
         yield stage.step(
             "After INVLPG the next write sets them",
             "A pager that clears D without a flush loses the next write to the page.",
+            ask=Text("And now, after INVLPG?"),
+            answer=Text("Both are set: the CPU has walked the tables again."),
+            notes="A page that is dirty and looks clean is thrown away instead of written to disk.",
             call=call,
             reports={"walk": self._walk()},
         )
@@ -339,6 +358,7 @@ class _Lecture:
             stale if eyes.stale else self._forgotten(),
             notes="That this is seen can be shown and never required: a TLB may drop anything at any time.",
             ask=ask or "",
+            answer=Text("It reads '{seen}'.", {"seen": OLD if eyes.stale else NEW}) if ask else "",
             call=call,
             reports={"eyes": eyes.report},
             focus=(self.page,),
@@ -350,10 +370,10 @@ class _Lecture:
             {"new": NEW},
         )
 
-    def _flushed(self, title: Text, call: TracedCall, text: Text) -> Step:
+    def _flushed(self, title: Text, call: TracedCall, text: Text, notes: Text) -> Step:
         """Show a flush, after which the new translation must be used."""
         eyes = self._fresh(call)
-        return self.stage.step(title, text, call=call, reports={"eyes": eyes.report}, focus=(self.page,))
+        return self.stage.step(title, text, call=call, notes=notes, reports={"eyes": eyes.report}, focus=(self.page,))
 
     def _fresh(self, call: TracedCall) -> Eyes:
         eyes = look(self.stage, self.page)

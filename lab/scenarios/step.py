@@ -18,7 +18,7 @@ __all__ = ["Step", "Halt", "Agreement", "Source", "run_report", "step_text"]
 
 
 WIDTH = 100
-"""Columns of a call with its arguments; longer ones go on in the next line."""
+"""Columns of a sentence, or of a call with its arguments; longer ones go on in the next line."""
 
 NO_TEXT = Text()
 
@@ -137,6 +137,8 @@ def step_text(step: Step, *, color: bool = False, language: str = ENGLISH) -> st
 
 def _head(step: Step, language: str) -> Iterator[Line]:
     yield Cell(f"{step.number:>2}  ", Role.MUTED), Cell(step.title.in_language(language), Role.TITLE)
+    if question := step.question.in_language(language):
+        yield Cell("    ?    ", Role.MUTED), Cell(question)
     for halt in step.halts:
         first, *more = textwrap.wrap(halt.text, WIDTH, subsequent_indent="  ")
         yield Cell("    gdb  ", Role.MUTED), Cell(first)
@@ -149,9 +151,8 @@ def _head(step: Step, language: str) -> Iterator[Line]:
                 Cell("    =    ", Role.MUTED),
                 Cell(Text("no page-table entry changed").in_language(language), Role.MUTED),
             )
-    if question := step.question.in_language(language):
-        yield Cell("    ?    ", Role.MUTED), Cell(question)
-        yield Cell("    !    ", Role.MUTED), Cell(step.answer.in_language(language), Role.TITLE)
+    if answer := step.answer.in_language(language):
+        yield Cell("    !    ", Role.MUTED), Cell(answer, Role.TITLE)
     for paragraph in step.text.in_language(language).splitlines():
         yield from ((Cell(f"    {line}"),) for line in textwrap.wrap(paragraph, WIDTH, break_on_hyphens=False))
     for each in step.agreements:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab.scenarios.step import NO_TEXT
 from lab.texts import Text
 from lab.x86.address import VirtualAddress
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from lab.machine.probe import ProbeResult
     from lab.machine.space import Space
     from lab.scenarios.stage import Stage
-    from lab.scenarios.step import Step
+    from lab.scenarios.step import Source, Step
 
 __all__ = ["Trial", "all_trials", "put_to_trial"]
 
@@ -31,6 +34,7 @@ class Trial:
     address: VirtualAddress
     faults: str = ""
     user: bool = True
+    notes: Text = NO_TEXT
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -40,11 +44,11 @@ def all_trials(stage: Stage, prepare: Callable[[Stage, Space], Step], trials: It
     with stage.machine.new_space() as space, stage.inside(space):
         yield prepare(stage, space)
         for trial in trials:
-            yield put_to_trial(stage, trial)
+            yield put_to_trial(stage, trial, _written(stage, trial, prepare))
     yield stage.nothing_left(before)
 
 
-def put_to_trial(stage: Stage, trial: Trial) -> Step:
+def put_to_trial(stage: Stage, trial: Trial, source: Source | None = None) -> Step:
     """Let the CPU judge a trial, in the space that the stage is inside; Disagreement when it judges otherwise."""
     probe = stage.probe(trial.source, user=trial.user, rdi=trial.address, **trial.options)
     found = _outcome(probe.result)
@@ -61,8 +65,19 @@ def put_to_trial(stage: Stage, trial: Trial) -> Step:
         if trial.user
         else Text("{instruction} in the kernel, RDI = {address}: what happens?", named),
         answer=_answer(probe.result),
+        notes=trial.notes,
         focus=(trial.address,),
+        source=source,
     )
+
+
+def _written(stage: Stage, trial: Trial, lecture: Callable[..., object]) -> Source | None:
+    """The line at which a lecture writes a trial down: that of its title."""
+    path = Path(inspect.getsourcefile(lecture) or "")
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if f'Text("{trial.title.template}")' in line:
+            return stage.source(path, number)
+    return None
 
 
 def _outcome(result: ProbeResult) -> str:

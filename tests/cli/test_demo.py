@@ -23,7 +23,13 @@ def recording(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_lectures_are_listed_in_the_language_that_is_asked_for(lab: Lab) -> None:
-    assert "mdl-remap" in lab("demo", "--list").out
+    lines = lab("demo", "--list").out.splitlines()
+    assert [line.split()[:2] for line in (lines[0], lines[3], lines[10])] == [
+        ["1", "virtual-memory"],
+        ["4", "mdl-remap"],
+        ["11", "windows-driver"],
+    ]
+    assert all(line.split()[0].startswith("driver-") for line in lines[11:])
     assert "Tek çerçeve, iki adres" in lab("demo", "--list", "--lang", "tr").out
 
 

@@ -54,6 +54,9 @@ def test_each_memory_call_is_a_step_with_its_line_and_what_it_changed() -> None:
     assert changed["MmMapLockedPagesSpecifyCache"] == ["created"]
     assert changed["MmUnmapLockedPages"] == ["removed"]
     assert changed["MmBuildMdlForNonPagedPool"] == []
+    assert all(step.text for step in calls)
+    assert str(calls[0].text).startswith("PUCHAR pool = ExAllocatePoolWithTag(")
+    assert all(step.focus for step in calls)
 
 
 def test_the_guest_stands_where_each_call_returned() -> None:

@@ -60,6 +60,12 @@ def test_one_instruction_switches_paging_on(steps: Steps, levels: int) -> None:
     assert "PG" in bits(after, "cr0") - bits(before, "cr0")
 
 
+def test_each_stop_points_at_its_line_of_the_kernels_source(steps: Steps) -> None:
+    stops = [step for step in steps.values() if step.halts]
+
+    assert [step.source.name for step in stops if step.source] == ["pvh.S"] * 4 + ["main.c"] * 2 + ["mailbox.c"]
+
+
 def test_the_first_root_has_the_entries_that_the_next_instruction_needs(steps: Steps, levels: int) -> None:
     table = data(steps, "Everything is ready for paging", "root")
 

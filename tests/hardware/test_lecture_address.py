@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lab.machine import Machine
+from lab.machine import Machine, MachineOptions
 from lab.scenarios import all_scenarios
 from lab.scenarios.stage import Stage
 from lab.scenarios.step import Step
@@ -12,9 +12,14 @@ from lab.scenarios.step import Step
 GENERAL_PROTECTION = 13
 
 
+@pytest.fixture(scope="module", params=[4, 5], ids="{} levels".format)
+def levels(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
 @pytest.fixture(scope="module")
-def steps() -> dict[str, Step]:
-    with Machine(gdb=True) as machine:
+def steps(levels: int) -> dict[str, Step]:
+    with Machine(MachineOptions(append=("la57",) if levels == 5 else ()), gdb=True) as machine:
         return {step.title.template: step for step in all_scenarios()["address"].play(Stage(machine))}
 
 
@@ -26,10 +31,12 @@ def steps() -> dict[str, Step]:
         ("And one more: a page of 1 GiB", 2, 1 << 30),
     ],
 )
-def test_a_leaf_one_level_up_saves_a_hop(steps: dict[str, Step], title: str, hops: int, page_size: int) -> None:
+def test_a_leaf_one_level_up_saves_a_hop(
+    steps: dict[str, Step], levels: int, title: str, hops: int, page_size: int
+) -> None:
     walk = steps[title].reports["walk"].data
 
-    assert (len(walk["steps"]), walk["page_size"]) == (hops, page_size)
+    assert (len(walk["steps"]), walk["page_size"]) == (hops + levels - 4, page_size)
     assert steps[title].reports["probe"].answer
 
 
@@ -52,6 +59,13 @@ def test_an_address_in_the_hole_is_refused_before_any_walk(steps: dict[str, Step
 
     assert step.reports["probe"].data["exception"]["vector"] == GENERAL_PROTECTION
     assert step.changes == ()
+
+
+def test_the_hole_is_as_wide_as_the_address_is_short(steps: dict[str, Step], levels: int) -> None:
+    values = steps["The hole in the middle"].text.values
+    last, upper = (int(str(values[name]), 16) for name in ("last", "upper"))
+
+    assert (last, upper) == ((1 << levels * 9 + 11) - 1, (1 << 64) - (1 << levels * 9 + 11))
 
 
 def test_tables_of_32_bits_are_walked_in_two_hops(steps: dict[str, Step]) -> None:

@@ -55,6 +55,14 @@ def test_the_level_that_forbids_is_named(rights: list[Step]) -> None:
     ]
 
 
+def test_what_qemu_does_otherwise_is_said_on_the_spot(faults: list[Step]) -> None:
+    step = faults[-2]
+    has_quirk = step.reports["probe"].data["exception"]["error_code"] == "0xc"
+
+    assert step.answer.values["bits"] == ("U RSVD" if has_quirk else "P U RSVD")
+    assert ("quirk rsvd-without-p" in step.text) == has_quirk
+
+
 def test_a_write_sets_the_dirty_bit_of_the_leaf_alone(rights: list[Step]) -> None:
     changes = rights[1].changes or ()
 
@@ -64,6 +72,13 @@ def test_a_write_sets_the_dirty_bit_of_the_leaf_alone(rights: list[Step]) -> Non
         "PD": ("A",),
         "PT": ("A", "D"),
     }
+
+
+def test_each_trial_points_at_the_line_that_writes_it_down(rights: list[Step], faults: list[Step]) -> None:
+    for name, steps in (("rights.py", rights), ("page_faults.py", faults)):
+        lines = [step.source.line for step in steps[1:-1] if step.source and step.source.name == name]
+        assert len(lines) == len(steps) - 2
+        assert lines[:-1] == sorted(set(lines[:-1]))
 
 
 def test_every_access_is_asked_about_and_answered(rights: list[Step], faults: list[Step]) -> None:

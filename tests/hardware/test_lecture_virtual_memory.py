@@ -49,6 +49,13 @@ def test_the_kernel_is_reached_through_the_very_same_tables(steps: list[Step]) -
     assert first["steps"][1:] == second["steps"][1:] or len(first["steps"]) == 5
 
 
+def test_both_letters_stand_in_physical_memory(steps: list[Step]) -> None:
+    (step,) = named(steps, "One address, two frames")
+    letters = [bytes.fromhex(step.reports[name].data["pieces"][0]["data"])[:1] for name in ("A", "B")]
+
+    assert letters == [b"A", b"B"]
+
+
 def test_nothing_is_left_of_both_spaces(steps: list[Step]) -> None:
     books = steps[-1].reports["books"].data
 

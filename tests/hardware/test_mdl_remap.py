@@ -107,5 +107,7 @@ def test_the_verifier_names_the_second_mapping_as_misuse() -> None:
     ):
         seen.extend(play(machine))
 
+    assert [step.number for step in seen] == [1, 2, 3], "all before the second mapping is shown"
     assert caught.value.code == 0xC4
-    assert caught.value.parameters[0] == 0xB2
+    assert caught.value.parameters[:2] == (0xB2, int(seen[1].text.values["mdl"], 16))
+    assert "MmMapLockedPagesSpecifyCache" in str(caught.value)

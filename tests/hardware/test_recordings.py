@@ -23,6 +23,7 @@ def test_a_recording_has_the_steps_of_its_scenario(name: str) -> None:
 
     assert [each.step.title for each in recorded] == [each.step.title for each in played], "run: make recordings"
     assert recorded.outcome == played.outcome
+    assert [bool(each.step.question) for each in played] == [bool(each.step.answer) for each in played]
     again = from_bytes(to_bytes(played))
     assert list(again) == list(played)
 
