@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lab.errors import LabError
 from lab.kernel.values import format_value
@@ -92,6 +92,13 @@ class _Open:
     tables: TableImage
 
 
+class _End(NamedTuple):
+    """Where the whole call returns to. Calls within it may return there as well, with another stack pointer."""
+
+    breakpoint: Breakpoint
+    stack: int
+
+
 class Tracer:
     """Runs one call of the guest, and stops it at each call of chosen functions that is made from chosen code.
 
@@ -128,9 +135,10 @@ class Tracer:
         try:
             gdb.wait_stopped(timeout)
             self.machine.check(f"during the call of {function}")
-            end = gdb.break_at(return_address(self.machine.snapshot()), temporary=True)
+            entered = self.machine.snapshot()
+            end = _End(gdb.break_at(return_address(entered)), entered.registers.rsp + 8)
             places = {gdb.break_at(int(each.address)): each for each in self._targets.values()}
-            breakpoints = [*places]
+            breakpoints = [end.breakpoint, *places]
             yield from self._follow(gdb, end, {each.number: target for each, target in places.items()}, timeout)
             yield from self._drop(1 << 64)
             gdb.delete(*breakpoints)
@@ -142,15 +150,16 @@ class Tracer:
             raise
         return pending.wait(timeout).result
 
-    def _follow(self, gdb: Gdb, end: Breakpoint, places: dict[int, Target], timeout: float) -> Iterator[MemoryCall]:
+    def _follow(self, gdb: Gdb, end: _End, places: dict[int, Target], timeout: float) -> Iterator[MemoryCall]:
         """Go from stop to stop until the whole call returns."""
         while True:
             gdb.continue_()
             stop = gdb.wait_stopped(timeout)
             self.machine.check("while it was traced")
-            if stop.breakpoint == end.number:
+            if stop.breakpoint != end.breakpoint.number:
+                yield from self._meet(gdb, stop, places)
+            elif self.machine.registers().rsp == end.stack:
                 return
-            yield from self._meet(gdb, stop, places)
 
     def _meet(self, gdb: Gdb, stop: Stop, places: dict[int, Target]) -> list[MemoryCall]:
         """A call begins or ends here; return those that have ended."""

@@ -23,12 +23,23 @@ SHELF = Path(__file__).resolve().parents[2] / "tests" / "drivers"
 """Where the samples are; each is a scenario `driver-NAME`."""
 
 
+REQUESTS = {
+    "direct_io": (
+        ("LabDirectIo", 0x222000, b"Hello", bytes(8)),
+        ("LabDirectIo", 0x222005, b"", b"\1\2\3"),
+        ("LabDirectIo", 0x22200A, b"B", bytes(16)),
+        ("LabDirectIo", 0x22200F, b"abcd", bytes(8)),
+    )
+}
+"""What is sent to the devices of a sample while it is loaded: device, control code, input, output buffer."""
+
+
 def _lecture(source: Path, words: str = "") -> Callable[[Stage], Iterator[Step]]:
     def play(stage: Stage) -> Iterator[Step]:
         from lab.machine.driver.build import build
         from lab.machine.driver.pe import DriverImage
         from lab.machine.driver.report import session_report
-        from lab.machine.driver.session import Session
+        from lab.machine.driver.session import Request, Session
 
         yield stage.step(
             "The source: {file}",
@@ -40,7 +51,8 @@ def _lecture(source: Path, words: str = "") -> Callable[[Stage], Iterator[Step]]
         image = DriverImage.load(build([source], stage.machine.qemu.folder / f"{source.stem}.sys").path)
         session = Session(stage.machine, trace=True)
         lines = _Lines(stage, source, image)
-        for call in session.running([image]):
+        requests = [Request(*each) for each in REQUESTS.get(source.stem, ())]
+        for call in session.running([image], requests):
             stage.look_again()
             yield _call_step(stage, session, call, lines)
         stage.look_again()

@@ -65,3 +65,13 @@ def test_the_guest_stands_where_each_call_returned() -> None:
         for step in all_scenarios()["windows-driver"].play(stage):
             if step.halts:
                 assert stage.snapshot().registers.rip == step.halts[0].address
+
+
+def test_requests_are_followed_beyond_the_drivers_first_answer() -> None:
+    """Opening the device returns to the very place where the whole request returns to."""
+    with Machine(gdb=True) as machine:
+        _, *calls, run = all_scenarios()["driver-direct-io"].play(Stage(machine))
+
+    assert [step.halts[0].function for step in calls] == ["MmMapLockedPagesSpecifyCache"] * 2
+    assert all([change.kind for change in step.changes or ()] == ["created"] for step in calls)
+    assert "direct_io: the bytes add up to 6" in run.reports["driver"].data["log"]

@@ -7,7 +7,7 @@ from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from lab.errors import GuestError, GuestStopped
 from lab.kernel.log import HARMLESS, read_log
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lab.machine.mailbox import Argument
     from lab.machine.trace import MemoryCall
 
-__all__ = ["Session", "Visit", "Act", "Event", "ENTRY", "UNLOAD"]
+__all__ = ["Session", "Request", "Visit", "Act", "Event", "ENTRY", "UNLOAD"]
 
 ENTRY, UNLOAD = "DriverEntry", "DriverUnload"
 
@@ -97,6 +97,15 @@ class Visit:
         return self.driver.status is not None and not self.driver.ok
 
 
+class Request(NamedTuple):
+    """A control code for a device by name, with its input, and the output buffer as it is before."""
+
+    device: str
+    code: int
+    given: bytes
+    room: bytes
+
+
 class Session:
     """Drivers loaded into one machine and unloaded again.
 
@@ -128,12 +137,22 @@ class Session:
         """Load drivers in their order and unload them the other way round; stop at the first that cannot go on."""
         _exhaust(self.running(images))
 
-    def running(self, images: Sequence[DriverImage]) -> Generator[MemoryCall, None, None]:
-        """The same call by call: with `trace` the guest stands still while somebody looks at what a call has done."""
+    def running(
+        self, images: Sequence[DriverImage], requests: Sequence[Request] = ()
+    ) -> Generator[MemoryCall, None, None]:
+        """The same call by call: with `trace` the guest stands still while somebody looks at what a call has done.
+
+        `requests` are sent when all are loaded.
+        """
+        from lab.machine.driver.devices import find_device
+
         with self.guarded():
             for image in images:
                 if (yield from self._loading(image)).refused:
                     break
+            for device, code, given, room in requests:
+                found = find_device(self.machine, self.guest, device)
+                yield from self._controlling(found, code, given, bytearray(room))
             for visit in reversed(self.visits):
                 if visit.driver.ok:
                     yield from self._unloading(visit)
@@ -173,10 +192,15 @@ class Session:
 
         `given` is the input, `room` the output buffer as it is before; afterwards it is what the driver made of it.
         """
+        return _exhaust(self._controlling(device, code, given, room))
+
+    def _controlling(
+        self, device: Device, code: int, given: bytes, room: bytearray
+    ) -> Generator[MemoryCall, None, bytes]:
         visit = next((each for each in self.visits if each.driver.number == device.driver.number), None)
         visit = visit or self.resume(device.driver)
         arguments = (device.path, code, given or 0, len(given), room or 0, len(room))
-        _exhaust(self._perform(visit, f"IOCTL {code:#010x} to {device.path}", "device_control", *arguments))
+        yield from self._perform(visit, f"IOCTL {code:#010x} to {device.path}", "device_control", *arguments)
         report = self.guest.variable("lab_request_report")
         return bytes(room[: report["information"]])
 
