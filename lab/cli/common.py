@@ -269,7 +269,7 @@ def view_command(view: View) -> click.Command:
             report = view.run(snapshot, arguments)
         return emit(report, as_json=as_json, color=color, html=html, svg=svg)
 
-    text = f"{view.help}\n\n\b\nExample:\n  {view.example}"
+    text = f"{view.help}\n\n\b\nExample:\n  {view.example}" if view.example else view.help
     command = click.command(view.name, help=text, short_help=view.summary)(run)
     command.params[:0] = [click_parameter(each) for each in view.parameters]
     return command

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lab.cli.common import ScenarioVerbs, click_parameter, machine_options, make_machine_options
+from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.machine import MachineOptions
@@ -31,6 +32,8 @@ def _scenario_command(scenario: Scenario) -> click.Command:
     def record(output: Path, **options: Any) -> int:
         from lab.timeline.recording import write
 
+        if not output.parent.is_dir():  # said now rather than when all has been played
+            raise UsageError(f"cannot write {output}: there is no folder {output.parent}; give a file in one that is")
         timeline = _play(scenario, make_machine_options(options), options)
         write(timeline, output)
         end = {"bugcheck": ", to a bug check", "timeout": ", to where the guest did not answer any more"}

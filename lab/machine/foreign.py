@@ -42,9 +42,11 @@ def attached_snapshot(socket: Path) -> Iterator[Snapshot]:
     """The guest behind a QMP socket, which stands still inside of the block and runs on afterwards if it ran before.
 
     Memory is read from the shared file behind it where there is one, else QEMU copies out what is looked at. What no
-    monitor tells is taken as it usually is: the PAT and the MTRRs. Raises HostError and GuestCrashed when nobody
-    answers at the socket, QmpError when QEMU refuses to be asked.
+    monitor tells is taken as it usually is: the PAT and the MTRRs. Raises HostError when there is no such socket,
+    GuestTimeout and GuestCrashed when nobody answers there, QmpError when QEMU refuses to be asked.
     """
+    if not socket.is_socket():
+        raise HostError(f"there is no socket {socket}; start QEMU with: -qmp unix:{socket},server=on,wait=off")
     with ExitStack() as stack:
         qmp = Qmp(socket)
         stack.callback(qmp.close)

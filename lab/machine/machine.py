@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from lab.errors import GuestCrashed, HostError, UsageError
+from lab.errors import GuestError, HostError, UsageError
 from lab.machine import autopsy
 from lab.machine.folder import Folder
 from lab.machine.host import OWN_KERNEL, find_image, runtime_directory
@@ -140,7 +140,7 @@ class Machine:
     def attach(cls, record: Record, folder: Path, *, timeout: float = START_TIMEOUT) -> Self:
         """Return the background machine that `record` tells of; closing it leaves it running.
 
-        Raises ProcessLookupError when it has ended, HostError when its QEMU does not answer within `timeout` seconds.
+        Raises ProcessLookupError when it has ended, GuestTimeout when its QEMU does not answer in `timeout` seconds.
         """
         machine = cls(record.options, name=record.name)
         machine._outlives_us = True
@@ -201,7 +201,7 @@ class Machine:
         try:
             self._open_memory()
             self._connect_qmp(self._timeout)
-        except (GuestCrashed, HostError):
+        except (GuestError, HostError):
             if not self.qemu.process.wait(1.0):
                 raise
             raise self.qemu.refusal() from None

@@ -68,8 +68,9 @@ class Qmp:
     def __init__(self, path: Path, *, timeout: float = ANSWER_TIMEOUT) -> None:
         """Connect to the QMP socket at `path`, of any QEMU.
 
-        asyncio, which takes long to import, comes only with the first command or event. Raises HostError when nobody
-        answers within `timeout` seconds: QEMU hangs, or serves another client. Raises GuestCrashed when QEMU is dead.
+        asyncio, which takes long to import, comes only with the first command or event. Raises GuestTimeout when
+        nobody answers within `timeout` seconds: QEMU hangs, or serves another client. Raises GuestCrashed when QEMU is
+        dead.
         """
         self._lock: int | None = None
         self._changed = threading.Condition()
@@ -374,9 +375,9 @@ def _negotiate(path: Path, timeout: float) -> tuple[socket.socket, list[Mapping[
         messages = [_read_message(connection)]
         while sum("return" in message for message in messages) < 2:
             messages.append(_read_message(connection))
-    except TimeoutError:
+    except (TimeoutError, BlockingIOError):  # the latter when others wait already
         connection.close()
-        raise HostError(f"QEMU does not answer at {path}: it hangs, or another program is connected there") from None
+        raise GuestTimeout(f"QEMU does not answer at {path}: it hangs, or another program is connected there") from None
     except (OSError, EOFError) as error:
         connection.close()
         raise GuestCrashed(f"nobody answers at {path}: QEMU is gone ({error})") from error

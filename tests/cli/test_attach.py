@@ -83,8 +83,8 @@ def test_what_is_not_known_of_it_is_a_sentence(lab: Lab, socket: str, words: lis
 def test_nobody_at_the_socket(lab: Lab, tmp_path: Path) -> None:
     outcome = lab("walk", "0", "--attach", str(tmp_path / "nothing"))
 
-    assert outcome.code == 4
-    assert "nobody answers" in outcome.err
+    assert outcome.code == 3
+    assert "there is no socket" in outcome.err
 
 
 def test_a_machine_of_ours_can_be_attached_to_as_well(lab: Lab) -> None:

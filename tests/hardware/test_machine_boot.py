@@ -87,7 +87,7 @@ def test_strings_and_blocks_go_to_the_guest_and_back() -> None:
 
 def test_arguments_are_checked_against_the_signature() -> None:
     with Machine() as machine:
-        with pytest.raises(UsageError, match=r"lab_ping takes 1 arguments, not 2.*u64 argument"):
+        with pytest.raises(UsageError, match=r"lab_ping takes 1 argument, not 2.*u64 argument"):
             machine.call("lab_ping", 1, 2)
         with pytest.raises(UsageError, match="12 is the most"):
             machine.call("DbgPrint", "", *range(12))

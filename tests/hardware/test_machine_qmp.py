@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.errors import GuestCrashed, HostError
+from lab.errors import GuestCrashed, GuestTimeout, HostError
 from lab.machine import Machine
 from lab.machine.qemu import MONITORS
 from lab.machine.qmp import Qmp, QmpError
@@ -82,7 +82,7 @@ def test_socket_taken_by_a_stranger(machine: Machine) -> None:
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.connect(str(path))
         assert b"QMP" in stranger.recv(4096)
-        with pytest.raises(HostError, match="it hangs, or another program is connected there"):
+        with pytest.raises(GuestTimeout, match="it hangs, or another program is connected there"):
             Qmp(path, timeout=0.2)
 
 

@@ -64,7 +64,7 @@ def test_a_value_that_is_missing_is_told() -> None:
 def test_languages_say_what_they_are_called() -> None:
     assert languages()[0] == ENGLISH
     assert [language_name(each) for each in ("en", "tr")] == ["English", "Türkçe"]
-    with pytest.raises(UsageError, match="there are en, tr"):
+    with pytest.raises(UsageError, match="there are en"):
         Text("x").in_language("../../etc/passwd")
 
 
