@@ -116,16 +116,19 @@ def _recording(name: str) -> Timeline | None:
 def _player(name: str, recorded: bool) -> Player:
     """A player on a live machine with the recording behind it, or on the recording where no machine can be had."""
     from lab.demo.player import Player
+    from lab.texts import Text
 
+    notice = Text()
     if not recorded and not name.endswith(".lab"):
         try:
             return _live(name)
         except HostError as error:
             click.echo(f"lab: {error}", err=True)
+            notice = Text("There is no machine; this is the recording. ({why})", {"why": str(error)})
     found = _recording(name)
     if found is None:
         raise HostError(f"there is no recording of {name!r} here; make one with: lab record {name}")
-    return Player(found)
+    return Player(found, notice=notice)
 
 
 def _live(name: str) -> Player:

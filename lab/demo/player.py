@@ -50,6 +50,7 @@ class Player:
         *,
         live: Recorder | None = None,
         recording: Callable[[], Timeline] | None = None,
+        notice: Text = NO_TEXT,
     ) -> None:
         if timeline is None and live is None:
             raise ValueError("a player needs a timeline or a live recorder")
@@ -60,7 +61,7 @@ class Player:
         self._position = 0
         self._asked: int | None = None
         self._answered: set[int] = set()
-        self._notice = NO_TEXT
+        self._notice = notice
 
     @classmethod
     def open(
@@ -86,9 +87,7 @@ class Player:
             machine.close()
             if chosen or not shipped(scenario.name).exists():
                 raise
-            player = cls(recording())
-            player._notice = _took_over(error)
-            return player
+            return cls(recording(), notice=_took_over(error))
         return cls(live=live, recording=None if chosen else recording)
 
     # ------------------------------------------------------------------------------------------------ where we are ----

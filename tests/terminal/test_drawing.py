@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from lab.demo.scene import Walked, scene
@@ -15,6 +17,7 @@ from lab.render.diagram import walk_diagram
 from lab.snapshot import Registers, Snapshot
 from lab.views import find_view
 from tests.unit.made_up import made_up_timeline
+from tests.unit.test_views_32bit import narrow, pae
 
 WIDTHS = (78, 98, 112, 120, 158, 180, 238)
 FOUR, FIVE = 0xFFFF_8081_C2A0_3010, 0x12_8081_C2A0_3010
@@ -23,7 +26,10 @@ FOUR, FIVE = 0xFFFF_8081_C2A0_3010, 0x12_8081_C2A0_3010
 
 def walked(space: MadeUpSpace, address: int, label: str = "") -> Walked:
     """The walk of an address in a space."""
-    snapshot = Snapshot(space.memory, space.state, Registers())
+    return walked_in(Snapshot(space.memory, space.state, Registers()), address, label)
+
+
+def walked_in(snapshot: Snapshot, address: int, label: str = "") -> Walked:
     view = find_view("walk")
     assert view is not None
     return Walked(label, walk_diagram(view.run(snapshot, {"address": hex(address)}).data))
@@ -81,6 +87,26 @@ def test_a_large_page_goes_on_to_its_frame_with_all_the_bits_that_are_left() -> 
     assert indices.split()[1::2] == ["000", "001", "000", "12345"]
     assert "┌ PT" not in boxes
     assert "├────────────────────▶│ pa:0x0000412345 │" in rest[0]
+
+
+@pytest.mark.parametrize("width", [78, 160])
+@pytest.mark.parametrize(
+    ("guest", "entries"),
+    [
+        (narrow, ["00002067", "0012b005"]),
+        (pae, ["0000000000002001", "0000000000003067", "0000000000005067"]),
+    ],
+)
+def test_narrow_tables_have_narrow_fields(guest: Callable[[], Snapshot], entries: list[str], width: int) -> None:
+    walk = walked_in(guest(), 0x2010 if guest is narrow else 0xC000_0010)
+
+    lines = drawn(walk, width)
+
+    assert lines[2].replace(" ", "") == f"{walk.diagram.address:032b}"
+    shown = [line for line in lines if line.startswith("│")]
+    cells = list(zip(*(line.replace("├", "│").replace("▶", "").split("│") for line in shown), strict=True))
+    digits = ["".join(each).replace(" ", "").replace("─", "") for each in cells]
+    assert [each for each in digits if each in entries] == entries
 
 
 def test_what_a_walk_does_not_reach_is_a_ghost() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from lab.demo.player import Player
@@ -10,6 +13,7 @@ from lab.demo.terminal.looks import THEMES
 from lab.machine import Machine
 from lab.render.palette import PALETTES
 from lab.scenarios import all_scenarios
+from lab.texts import Text
 from lab.timeline import Timeline
 from lab.timeline.recorder import Recorder
 from tests.terminal.conftest import in_a_loop, sitting_before
@@ -223,6 +227,20 @@ async def test_all_is_said_in_turkish() -> None:
         await seat.press("question_mark")
         assert "Tuşlar" in seat.text
         assert "sonraki panel" in seat.text
+
+
+def test_the_terminal_is_imported_by_whom_it_is_shown_to() -> None:
+    code = "import sys, lab.cli.demo, lab.demo.scene; print('textual' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@in_a_loop
+async def test_what_has_to_be_known_at_the_beginning_is_said() -> None:
+    player = Player(made_up_timeline(question_at=None), notice=Text("There is no machine."))
+    async with sitting_before(player) as seat:
+        assert "There is no machine." in seat.text
+        await seat.press("right")
+        assert "There is no machine." not in seat.text
 
 
 # ------------------------------------------------------------------------------------------------ a real guest ----

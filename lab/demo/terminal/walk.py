@@ -159,12 +159,12 @@ def _plan(diagram: Diagram, width: int) -> _Plan:
 
 def _plans(diagram: Diagram) -> Iterator[_Plan]:
     """All plans, from wide to narrow: first the blanks go, then an entry is cut into two lines."""
-    has_sign = diagram.fields[0].name == "sign"
-    digits, levels = (16, len(diagram.levels)) if has_sign else (8, len(diagram.levels))
-    sign = len(diagram.fields[0].digits) if has_sign else 0
+    sign = len(diagram.fields[0].digits) if diagram.fields[0].name == "sign" else 0
+    digits = len(diagram.hops[0].digits) if diagram.hops else 16 if sign else 8
+    levels = len(diagram.levels)
     for pad, gap in ((2, 4), (2, 3), (1, 3), (1, 2), (1, 1)):
         yield _Plan.of(levels, digits, 1, gap=gap, widths=(max(sign, 12), max(digits, 10) + 2 + pad, FRAME_LETTERS + 4))
-    for pad, gap in ((3, 7), (3, 5), (1, 5), (1, 4), (1, 3), (1, 2), (1, 1), (0, 1)) if has_sign else ():
+    for pad, gap in ((3, 7), (3, 5), (1, 5), (1, 4), (1, 3), (1, 2), (1, 1), (0, 1)) if digits == 16 else ():
         yield _Plan.of(levels, digits, 2, gap=gap, widths=(max(sign, 10 + 2 * pad), 10 + pad, 12 + min(pad, 1)))
 
 
@@ -216,9 +216,12 @@ class _Drawing:
     def _field(self, field: AddressField, x: int, style: str) -> None:
         """Numbers and digits of a field, and the index that falls out of it."""
         digits = field.digits
-        low = str(field.low)
-        self.canvas.put(x, NUMBERS, str(field.high), looks.MUTED)
-        self.canvas.put(x + len(digits) - len(low), NUMBERS, low, looks.MUTED)
+        high, low = str(field.high), str(field.low)
+        if len(high) + len(low) < len(digits):
+            self.canvas.put(x, NUMBERS, high, looks.MUTED)
+            self.canvas.put(x + len(digits) - len(low), NUMBERS, low, looks.MUTED)
+        else:
+            self.canvas.put(x - 1, NUMBERS, f"{high}-{low}", looks.MUTED)
         if len(digits) > 13:
             self.canvas.put(x + (len(digits) - len(field.name)) // 2, NUMBERS, field.name, looks.MUTED)
         self.canvas.put(x, BITS, digits, style)
