@@ -39,6 +39,13 @@ class Seat:
             await self._pilot.press(key)
             await self.settle()
 
+    async def reach(self, title: str) -> None:
+        """Go to the next step, whose title this is; the question before it, if there is one, is answered."""
+        await self.press("right")
+        if self.face.player.question:
+            await self.press("right")
+        assert title in self.lines[1]
+
     async def type(self, text: str) -> None:
         """Type letters, then Enter."""
         await self._pilot.press(*text)

@@ -257,8 +257,8 @@ async def test_the_lecture_is_played_on_a_real_guest_and_the_guest_is_asked() ->
     with Machine(gdb=True) as machine, Player(live=Recorder(all_scenarios()["mdl-remap"], machine)) as player:
         async with sitting_before(player, (160, 45)) as seat:
             assert "● live" in seat.lines[0]
-            await seat.press("right", "right")
-            assert "Allocate an MDL" in seat.lines[1]
+            await seat.reach("Allocate one page")
+            await seat.reach("Allocate an MDL")
 
             await seat.press("colon")
             await seat.type("call ExAllocatePoolWithTag NonPagedPoolNx 64 Demo")
@@ -267,10 +267,8 @@ async def test_the_lecture_is_played_on_a_real_guest_and_the_guest_is_asked() ->
             await seat.type("probe 'mov rax, [rdi]' --reg rdi=0x10")
             assert "#PF" in seat.text
 
-            await seat.press("escape", "right")
-            assert "Which number will be" in seat.text
-            await seat.press("right")
-            assert "Fill in the frame numbers" in seat.lines[1]
+            await seat.press("escape")
+            await seat.reach("Fill in the frame numbers")
 
 
 @in_a_loop
@@ -279,16 +277,17 @@ async def test_a_guest_that_dies_does_not_end_the_lecture() -> None:
     with Machine(gdb=True) as machine:
         player = Player(live=Recorder(all_scenarios()["mdl-remap"], machine), recording=lambda: timeline)
         async with sitting_before(player, (160, 45)) as seat:
-            await seat.press("right", "right")
+            await seat.reach("Allocate one page")
+            await seat.reach("Allocate an MDL")
             machine.qemu.process.kill()
 
             await seat.press("right")
 
-            assert "What do you think?" in seat.text
             assert "The machine has gone; the recording goes on." in seat.text
             assert "○ recording" in seat.lines[0]
-            await seat.press("right")
+            if seat.face.player.question:
+                await seat.press("right")
             assert "Fill in the frame numbers" in seat.lines[1]
-            assert "The machine has gone" not in seat.text
             await seat.press("left")
             assert "Allocate an MDL" in seat.lines[1]
+            assert "The machine has gone" not in seat.text
