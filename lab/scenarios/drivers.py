@@ -59,6 +59,7 @@ def _lecture(source: Path, words: str = "") -> Callable[[Stage], Iterator[Step]]
         yield stage.step(
             "What it did",
             "GDB stopped it at every memory call that it made, at the entry and at the return.",
+            notes="Go down the list: each line that takes something has one that gives it back, or a leak is named.",
             reports={"driver": session_report(session)},
             source=stage.source(source, 1),
         )
@@ -85,6 +86,10 @@ MEANING = {
     "MmGetPhysicalAddress": Text("A walk of the page tables, by the kernel itself. It changes nothing."),
 }
 """What a memory function does, in one sentence."""
+
+
+ASKED = {"MmBuildMdlForNonPagedPool", "MmMapLockedPagesSpecifyCache", "MmUnmapLockedPages", "MmProbeAndLockPages"}
+"""What the hall is asked about before it is shown."""
 
 
 class _Lines:
@@ -120,10 +125,12 @@ def _call_step(stage: Stage, session: Session, call: MemoryCall, lines: _Lines) 
     ending = ("returns" + (f" {call.result}" if call.result else "")) if call.returned else "does not return"
     halt = Halt("return" if call.returned else "fault", call.function, call.caller, f"{call.text} {ending}")
     named = {"line": source.line if source else 0, "function": call.function}
-    text = MEANING.get(call.function, Text())
+    text, is_asked = MEANING.get(call.function, Text()), call.function in ASKED
     return stage.step(
         Text("Line {line}: {function}", named) if source else Text("A call of {function}", named),
         Text("{code}\n{text}", {"code": lines.code(source), "text": text}) if source else text,
+        ask=Text("{function} comes next. How many page-table entries does it change?", named) if is_asked else "",
+        answer=Text("Entries that it changes: {count}.", {"count": len(call.changes)}) if is_asked else "",
         call=TracedCall(CallResult(call.function, 0), (halt,), call.changes, source),
         focus=tuple(dict.fromkeys(_addresses(f"{call.result or ''} {call.text}")))[:2],
     )

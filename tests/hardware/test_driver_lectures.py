@@ -57,6 +57,8 @@ def test_each_memory_call_is_a_step_with_its_line_and_what_it_changed() -> None:
     assert all(step.text for step in calls)
     assert str(calls[0].text).startswith("PUCHAR pool = ExAllocatePoolWithTag(")
     assert all(step.focus for step in calls)
+    answers = [step.answer.values["count"] for step in calls if step.question]
+    assert answers == [0, 1, 1], "build, map, unmap"
 
 
 def test_the_guest_stands_where_each_call_returned() -> None:
