@@ -1,7 +1,8 @@
 """`python -m tests.readme`: put real output into the README.
 
 Each `<!-- output: COMMAND | FIRST-LAST -->` is followed by a code block; it gets the command, and those lines of what
-it printed (all without a range). Commands are run in order, on a runtime directory of their own.
+it printed (all without a range). Commands are run in order, on a runtime directory of their own. Those of make are
+left out unless `--all` is given: they take minutes, and an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -22,12 +23,18 @@ def main() -> None:
     """Rewrite the README in place."""
     with tempfile.TemporaryDirectory(prefix="lab-") as runtime:
         os.environ["LAB_RUNTIME_DIR"] = runtime
-        README.write_text(filled(README.read_text()))
+        README.write_text(filled(README.read_text(), with_make="--all" in sys.argv[1:]))
 
 
-def filled(text: str) -> str:
-    """The README's text with every output made anew."""
-    return BLOCK.sub(lambda block: f"{block[1]}```\n$ {block[2]}\n{output(block)}```\n", text)
+def filled(text: str, *, with_make: bool) -> str:
+    """The README's text with its outputs made anew."""
+
+    def made(block: re.Match[str]) -> str:
+        if block[2].startswith("make ") and not with_make:
+            return block[0]
+        return f"{block[1]}```\n$ {block[2]}\n{output(block)}```\n"
+
+    return BLOCK.sub(made, text)
 
 
 def output(block: re.Match[str]) -> str:
