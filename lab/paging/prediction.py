@@ -172,4 +172,6 @@ def _update(step: Step, updates: Updates) -> Update:
 
 
 def _memory_type(state: PagingState, page: Mapped) -> MemoryType:
-    return effective_type(state.mtrrs.type_of(page.physical), page.memory_type, cache_disabled=state.cr0.cd)
+    start = page.physical & ~(page.page_size - 1)
+    frames = state.mtrrs.type_of(start, page.page_size)
+    return effective_type(frames, page.memory_type, cache_disabled=state.cr0.cd)

@@ -65,8 +65,20 @@ class Mtrrs:
         pieces = _fixed_ranges(fixed) if default & _FIXED_ENABLE else ()
         return cls(MemoryType(default & 0xFF), tuple(found), tuple(pieces))
 
-    def type_of(self, physical: int) -> MemoryType:
-        """The type of one physical address; RESERVED, which prints as ?, where ranges overlap in an undefined way."""
+    def type_of(self, physical: int, size: int = 1) -> MemoryType:
+        """The type of `size` bytes from a physical address on; RESERVED, which prints as ?, where none is defined.
+
+        That is so where ranges overlap in an undefined way, and for a large page that has more than one type.
+
+        >>> mtrrs = Mtrrs(ranges=(MtrrRange(0xC0000000, 1 << 30, MemoryType.UC),))
+        >>> print(mtrrs.type_of(0x80000000, 1 << 30), mtrrs.type_of(0x80000000, 2 << 30))
+        WB ?
+        """
+        ends = {edge for each in (*self.fixed, *self.ranges) for edge in (each.start, each.start + each.size)}
+        found = {self._type_at(each) for each in (physical, *ends) if physical <= each < physical + size}
+        return found.pop() if len(found) == 1 else UNDEFINED
+
+    def _type_at(self, physical: int) -> MemoryType:
         for ranges in (self.fixed, self.ranges):
             found = {each.memory_type for each in ranges if each.start <= physical < each.start + each.size}
             if found:
