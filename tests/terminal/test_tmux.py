@@ -89,8 +89,7 @@ def test_a_lecture_from_the_first_key_to_the_last(terminal: Terminal) -> None:
     terminal.shows("Allocate an MDL that describes it")
     terminal.type("1", "Enter")
     terminal.shows(" 1  Allocate one page")
-    terminal.type(":")
-    terminal.type("-l", "walk rip")
+    terminal.type("-l", ":walk rip")  # all at once
     terminal.type("Enter")
     assert "┌ CR3 ─" in terminal.shows("=> pa:")
 

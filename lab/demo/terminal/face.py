@@ -281,7 +281,7 @@ class TerminalFace(App[None]):
         self._uncovered()
         self.query_one("#prompt").add_class("-shown")
         self.query_one(Input).value = ""
-        self.query_one(Input).focus()
+        self.set_focus(self.query_one(Input))  # at once: keys may follow faster than messages
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Ask, and show the answer over the step."""
