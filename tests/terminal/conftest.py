@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import wraps
 from typing import ParamSpec
@@ -17,11 +18,12 @@ P = ParamSpec("P")
 
 
 def in_a_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Let a test wait for the face."""
+    """Let a test wait for the face, on a thread of its own: on the first one playwright's loop may be running."""
 
     @wraps(test)
     def run(*arguments: P.args, **more: P.kwargs) -> None:
-        asyncio.run(test(*arguments, **more))  # type: ignore[arg-type]
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: asyncio.run(test(*arguments, **more))).result()  # type: ignore[arg-type]
 
     return run
 
