@@ -60,14 +60,14 @@ clean: ## remove what was built, keep .venv
 
 # ---------------------------------------------------------------------------------------------------- set-up ----
 
-# What the lab calls outside of .venv, as program:package.
+# What the lab calls outside of .venv, as program:package, or file:package. Playwright's driver needs libatomic.
 PROGRAMS       := qemu-system-x86_64:qemu-system-x86 gdb:gdb setpriv:util-linux
 PROGRAMS_CHECK := gcc:gcc
-PROGRAMS_TEST  := chromium:chromium tmux:tmux
+PROGRAMS_TEST  := chromium:chromium tmux:tmux /usr/lib/$(shell uname -m)-linux-gnu/libatomic.so.1:libatomic1
 
 # $(call install,PROGRAMS): apt-get what is missing; silent and instant when nothing is.
 define install
-	@missing=; for pair in $(1); do command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	@missing=; for pair in $(1); do command -v $${pair%%:*} >/dev/null || [ -e $${pair%%:*} ] || missing="$$missing $${pair##*:}"; done; \
 	$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	[ -z "$$missing" ] || { \
 	    command -v apt-get >/dev/null || { echo "missing:$$missing, and no apt-get: install them by hand" >&2; exit 3; }; \

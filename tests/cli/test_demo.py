@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import LAB, Lab
+from tests.cli.conftest import Lab
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,9 @@ def test_no_wildcard_is_listened_on(lab: Lab, recording: Path) -> None:
 
 def test_a_page_is_served_until_ctrl_c(recording: Path) -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    command = [LAB, "demo", str(recording), "--web"]
+    # Background jobs of some shells start with SIGINT ignored, and what they start inherits that.
+    code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nfrom lab.cli import main\nmain()"
+    command = [sys.executable, "-c", code, "demo", str(recording), "--web"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as demo:
         assert demo.stdout is not None
         url = demo.stdout.readline().strip()

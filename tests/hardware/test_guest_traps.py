@@ -199,7 +199,7 @@ def check_report(guest: Probe, stop: BugCheck, trap: str) -> None:
 def check_stopped(guest: Probe) -> None:
     qmp = guest.machine.qmp
     assert qmp.wait_event("GUEST_PANICKED", timeout=5)
-    assert qmp.status() == "guest-panicked"
+    assert wait_until(lambda: qmp.status() == "guest-panicked", 5.0)  # QEMU tells first, and stops then
     assert not guest.machine.is_running
 
 
