@@ -107,8 +107,8 @@ async def test_the_prompt_answers_with_any_view(key: str) -> None:
 @in_a_loop
 async def test_keys_are_letters_while_something_is_typed() -> None:
     async with sitting_before(Player(made_up_timeline(question_at=None))) as seat:
-        await seat.press("colon", "q", "b", "t", "1", "space")
-        assert f"{SIGN} qbt1" in seat.text
+        await seat.press("colon", "q", "b", "t", "1", "colon", "slash", "space")
+        assert f"{SIGN} qbt1:/" in seat.text
         await seat.press("escape", "right")
         assert SIGN not in seat.text
         assert seat.lines[1].strip().startswith("1 ")

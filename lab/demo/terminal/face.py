@@ -75,7 +75,7 @@ class TerminalFace(App[None]):
         Binding("v,tab", "panel", priority=False),
         Binding("n", "notes"),
         Binding("b", "blank"),
-        Binding("colon,slash", "ask"),
+        Binding("colon,slash", "ask", priority=True),
         Binding("question_mark", "keys"),
         Binding("up", "scroll(-1)"),
         Binding("down", "scroll(1)"),
@@ -281,7 +281,15 @@ class TerminalFace(App[None]):
         self._uncovered()
         self.query_one("#prompt").add_class("-shown")
         self.query_one(Input).value = ""
-        self.set_focus(self.query_one(Input))  # at once: keys may follow faster than messages
+        self.set_focus(self.query_one(Input))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether a key does what it is bound to.
+
+        Those of the prompt go first, so that it has what is typed behind them, however fast; in it they are letters.
+        """
+        is_typing = bool(self.query("#prompt.-shown"))
+        return not (action == "ask" and is_typing) and super().check_action(action, parameters)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Ask, and show the answer over the step."""
