@@ -6,9 +6,12 @@ adds a verb of the view's name. Nothing else has to be edited.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -79,18 +82,28 @@ def main() -> None:
     not answer · 130 Ctrl-C.
     """
     gc.disable()  # a verb is over before there is anything worth collecting; those that last turn it on again
+    code = _run()
+    atexit._run_exitfuncs()  # noqa: SLF001 - what is open is closed, as at any exit
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # else the interpreter would take itself apart first, as long as two calls of the guest take
+
+
+def _run() -> int:
     try:
         code = cli.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(CTRL_C)
+        return CTRL_C
     except LabError as error:
         click.echo(f"lab: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except BrokenPipeError:
-        # The reader of our output has gone (`lab map | head`): nothing to say, and nobody to say it to.
-        sys.stdout = None  # or the interpreter's own flush would complain
-        sys.exit(0)
+        return 0  # the reader of our output has gone (`lab map | head`): nothing to say, and nobody to say it to
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return code if isinstance(code, int) else 0
