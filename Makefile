@@ -25,7 +25,7 @@ hardware: kernel ## only the tests on a real machine
 	@$(BIN)/pytest -q -n auto tests/hardware images/kernel.elf
 
 web: kernel system-test ## only the tests of the lecture page in a real browser
-	@$(BIN)/pytest -q tests/web
+	@$(BIN)/pytest -q -n auto tests/web
 
 exhaustive: kernel ## foretell every access by the million, and let the CPU judge
 	@$(BIN)/lab exhaustive

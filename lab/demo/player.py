@@ -114,6 +114,12 @@ class Player:
             return NO_TEXT if self._asked is None else self._timeline[self._asked].step.question
 
     @property
+    def answered(self) -> list[int]:
+        """The numbers of the moments that have been shown, before which nothing is asked any more."""
+        with self._lock:
+            return sorted(self._answered)
+
+    @property
     def is_live(self) -> bool:
         """Whether a guest is there to play on and to be asked."""
         return self._live is not None

@@ -29,6 +29,7 @@ from lab.demo.player import Player
 from lab.errors import HostError
 from lab.render.html import report_html
 from lab.texts import ENGLISH
+from lab.timeline import Timeline
 from lab.views.report import Json
 
 __all__ = ["WebFace", "serve", "listen"]
@@ -75,6 +76,7 @@ class WebFace:
         self._version = 0
         self._turn = 0
         self._started = time.time()
+        self._drawn: dict[tuple[Timeline, int], bytes] = {}
         self._listeners: set[asyncio.Queue[str | None]] = set()
         routes = [
             Route("/", self._page),
@@ -124,8 +126,17 @@ class WebFace:
         number, timeline = request.path_params["number"], self.player.timeline
         if number >= len(timeline):
             return PlainTextResponse(f"there is no moment {number}", status_code=404)
-        facts, slots = await run_in_threadpool(moment_data, timeline, number, self.language)
-        return JSONResponse({**facts, "slots": slots})
+        drawn = self._drawn.get((timeline, number))
+        if drawn is None:
+            version = self._version
+            drawn = await run_in_threadpool(self._draw, timeline, number)
+            if version == self._version:
+                self._drawn[timeline, number] = drawn
+        return Response(drawn, media_type="application/json")
+
+    def _draw(self, timeline: Timeline, number: int) -> bytes:
+        facts, slots = moment_data(timeline, number, self.language)
+        return json.dumps({**facts, "slots": slots}, ensure_ascii=False).encode()
 
     async def _do(self, request: Request) -> Response:
         match await _body(request):
@@ -148,6 +159,7 @@ class WebFace:
                 report = await run_in_threadpool(self.player.ask, line)
                 if self.player.is_at_guest or self.player.timeline is not moments:
                     self._version += 1
+                    self._drawn.clear()
                     self._tell()
                 return JSONResponse({"html": report_html(report, clickable=True)})
             case _:
@@ -163,6 +175,7 @@ class WebFace:
             "expected": max(self._expected if player.is_live else 0, len(player.timeline)) - 1,
             "over": not player.is_live or player.is_at_end,
             "asked": bool(player.question),
+            "answered": [*player.answered],
             "blank": self._blank,
             "live": player.is_live,
             "version": self._version,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from lab.demo.player import Player
 from lab.demo.web import WebFace, listen
@@ -25,6 +25,11 @@ from lab.timeline.recorder import Recorder
 CHROMIUM = "/usr/bin/chromium"
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 """Kept, and not committed, so that a person can look at what the tests saw."""
+
+PATIENCE = 60_000
+"""Milliseconds to wait for what has to come, however busy the computer is."""
+
+expect.set_options(timeout=PATIENCE)
 
 QUESTION = Text("Where will the second address lead?")
 ANSWER = Text("To the very same frame.")
@@ -66,7 +71,7 @@ class Served:
     def stop(self) -> None:
         self.face.end_streams()
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(PATIENCE / 1000)
         assert not self._thread.is_alive()
 
 
@@ -130,8 +135,8 @@ def open_page(browser: Browser, served: Served) -> Iterator[Open]:
         context = browser.new_context(viewport=viewport, reduced_motion=motion)  # type: ignore[arg-type]
         own = re.match(r"file://|https?://[^/]+/", url)
         contexts.append((context, Watch(context), own[0] if own else url))
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
-        page.set_default_timeout(10_000)
         page.goto(url)
         page.wait_for_selector("html[data-shown]")
         return page
@@ -151,6 +156,18 @@ def shown(page: Page, what: int | str) -> None:
 def press(page: Page, *keys: str) -> None:
     for key in keys:
         page.keyboard.press(key)
+
+
+FETCHED = """(wanted) => new Promise((done) => {
+    const moments = () => performance.getEntriesByType('resource').filter((each) => each.name.includes('/moments/'));
+    const look = () => moments().length < wanted ? requestAnimationFrame(look) : done();
+    look();
+})"""
+
+
+def fetched(page: Page, lecture: Timeline) -> None:
+    """Wait until the page has every moment of a lecture, so that it needs the lab no more."""
+    page.evaluate(FETCHED, len(lecture))
 
 
 def go_to(page: Page, number: int) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from lab.demo.player import Player
 from lab.timeline import Timeline
-from tests.web.conftest import CHROMIUM, played, serving
+from tests.web.conftest import CHROMIUM, PATIENCE, fetched, played, serving
 
 MOMENTS = 100
 
@@ -35,12 +35,14 @@ def long_lecture() -> Timeline:
 
 def page_steps() -> tuple[list[float], list[float]]:
     """Milliseconds of every step forwards, then backwards, on a recording of a hundred moments that is served."""
-    with serving(Player(long_lecture())) as served, sync_playwright() as playwright:
+    lecture = long_lecture()
+    with serving(Player(lecture)) as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1920, "height": 1080})
+        page.set_default_timeout(PATIENCE)
         page.goto(served.url)
         page.wait_for_selector("html[data-shown]")
-        page.wait_for_load_state("networkidle", timeout=120_000)
+        fetched(page, lecture)
         found = steps(page, "ArrowRight"), steps(page, "ArrowLeft")
         browser.close()
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -13,7 +14,7 @@ from lab.machine import Machine
 from lab.scenarios import all_scenarios
 from lab.timeline import Timeline
 from lab.timeline.recorder import Recorder
-from tests.web.conftest import ANSWER, NOTES, QUESTION, Open, Served, go_to, keep, press, serving, shown
+from tests.web.conftest import ANSWER, NOTES, QUESTION, Open, Served, fetched, go_to, keep, press, serving, shown
 
 SIZES = [(1920, 1080), (1280, 720)]
 THEMES = ["dark", "light", "projector"]
@@ -41,12 +42,18 @@ def test_presenters_and_their_clickers_step(open_page: Open, forwards: str, back
     shown(page, 1)
 
 
-def test_impatient_fingers_end_where_they_should(open_page: Open) -> None:
+@pytest.mark.parametrize("has_all", [True, False], ids=["foretold", "asked for"])
+def test_impatient_fingers_end_where_they_should(
+    open_page: Open, served: Served, lecture: Timeline, has_all: bool
+) -> None:
     page = open_page()
+    if has_all:
+        fetched(page, lecture)
     for _ in range(5):
         press(page, *["ArrowRight"] * 3, *["ArrowLeft"] * 2, "ArrowRight", "ArrowLeft", "ArrowLeft")
     go_to(page, 2)
-    page.wait_for_load_state("networkidle")
+    ask(page, "regs")  # which waits for all that was wanted before
+    assert served.face.player.position == 2
     shown(page, 2)
     expect(page.locator("#story h1")).to_have_text("Allocate an MDL that describes it")
 
@@ -329,30 +336,29 @@ def test_every_moment_fits_the_screen_and_can_be_read(
         assert page.evaluate(CONTRAST) == []
 
 
-def test_the_page_speaks_turkish(browser: Browser, lecture: Timeline) -> None:
-    with serving(Player(lecture), "tr") as served:
-        page = browser.new_page(viewport={"width": 1920, "height": 1080})
-        page.goto(served.url)
-        go_to(page, 5)
-        expect(page.locator("#story h1")).to_have_text("İki yürüyüş, tek çerçeve")
-        expect(page.locator("#tab-memory")).to_have_text("Bellek")
-        assert page.evaluate("document.documentElement.lang") == "tr"
-        keep(page, "turkish")
-        page.close()
+@pytest.fixture
+def turkish(lecture: Timeline) -> Iterator[Served]:
+    with serving(Player(lecture), "tr") as found:
+        yield found
+
+
+def test_the_page_speaks_turkish(turkish: Served, open_page: Open) -> None:
+    page = open_page(turkish.url)
+    go_to(page, 5)
+    expect(page.locator("#story h1")).to_have_text("İki yürüyüş, tek çerçeve")
+    expect(page.locator("#tab-memory")).to_have_text("Bellek")
+    assert page.evaluate("document.documentElement.lang") == "tr"
+    keep(page, "turkish")
 
 
 # --------------------------------------------------------------------------------------------------- going wrong ----
-
-
-FETCHED = "performance.getEntriesByType('resource').filter((each) => each.name.includes('/moments/')).length"
 
 
 def test_the_lecture_goes_on_when_the_lab_is_gone(browser: Browser, served: Served, lecture: Timeline) -> None:
     page = browser.new_page()
     page.goto(served.url)
     page.wait_for_selector("html[data-shown]")
-    page.wait_for_load_state("networkidle")
-    assert page.evaluate(FETCHED) == len(lecture)
+    fetched(page, lecture)
     served.stop()
     press(page, "ArrowRight")
     shown(page, 1)
@@ -368,14 +374,20 @@ def test_the_lecture_goes_on_when_the_lab_is_gone(browser: Browser, served: Serv
 # ---------------------------------------------------------------------------------------------- on a live machine ----
 
 
-@pytest.fixture
-def live() -> Iterator[tuple[Served, Machine]]:
+@contextmanager
+def on_a_machine(recording: Callable[[], Timeline] | None = None) -> Iterator[tuple[Served, Machine]]:
     with (
         Machine(gdb=True) as machine,
-        Player(live=Recorder(all_scenarios()["mdl-remap"], machine)) as player,
+        Player(live=Recorder(all_scenarios()["mdl-remap"], machine), recording=recording) as player,
         serving(player) as served,
     ):
         yield served, machine
+
+
+@pytest.fixture
+def live() -> Iterator[tuple[Served, Machine]]:
+    with on_a_machine() as found:
+        yield found
 
 
 def test_on_a_live_machine_steps_are_played_and_questions_act(live: tuple[Served, Machine], open_page: Open) -> None:
@@ -399,9 +411,33 @@ def test_when_the_machine_dies_the_page_says_so_and_stays(live: tuple[Served, Ma
     shown(page, 1)
     live[1].qemu.process.kill()
     press(page, "ArrowRight")
-    expect(page.locator("#toast")).to_contain_text("The machine has gone", timeout=30_000)
+    expect(page.locator("#toast")).to_contain_text("The machine has gone")
     press(page, "ArrowLeft")
     shown(page, 0)
+
+
+@pytest.fixture
+def guarded(lecture: Timeline) -> Iterator[tuple[Served, Machine]]:
+    with on_a_machine(lambda: lecture) as found:
+        yield found
+
+
+def test_when_the_machine_dies_the_recording_goes_on_at_the_same_step(
+    guarded: tuple[Served, Machine], open_page: Open, lecture: Timeline
+) -> None:
+    served, machine = guarded
+    page = open_page(served.url)
+    press(page, "ArrowRight", "ArrowRight")
+    shown(page, 2)
+    machine.qemu.process.kill()
+    press(page, "ArrowRight")
+    shown(page, 3)
+    expect(page.locator("#toast")).to_contain_text("The machine has gone; the recording goes on.")
+    expect(page.locator("#source-of-truth")).to_have_text("○ recording")
+    press(page, "ArrowLeft")
+    shown(page, 2)
+    go_to(page, len(lecture) - 1)
+    expect(page.locator("#count")).to_have_text(f"{len(lecture) - 1} / {len(lecture) - 1}")
 
 
 def ask(page: Page, line: str) -> None:

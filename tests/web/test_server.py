@@ -11,7 +11,7 @@ import pytest
 
 from lab.demo.player import Player
 from lab.timeline import Timeline
-from tests.web.conftest import Served, serving
+from tests.web.conftest import PATIENCE, Served, serving
 
 
 def request(
@@ -19,7 +19,7 @@ def request(
 ) -> tuple[int, str, Mapping[str, str]]:
     """Ask the server as some program would: status, text, headers."""
     place = urlsplit(served.url)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=PATIENCE / 1000)
     connection.request(method, path, body, dict(headers or {}))
     answer = connection.getresponse()
     found = answer.status, answer.read().decode(), {name.lower(): value for name, value in answer.getheaders()}

@@ -24,7 +24,8 @@ player.onstate = async (state) => {
   turn += 1;
   const mine = turn;
   if (state.notice) say(state.notice);
-  const moment = await player.moment(state.position);
+  const moment = await player.moment(state.position).catch(() => null);
+  if (!moment) return say(setup.labels.no_such_step);
   const next = state.position < state.last ? await player.moment(state.position + 1).catch(() => null) : null;
   if (mine !== turn) return; // a later key was faster
   hideBits();
@@ -40,7 +41,7 @@ const keys = {
   ArrowLeft: () => player.act({ do: "back" }),
   PageUp: () => player.act({ do: "back" }),
   Home: () => go(0),
-  End: () => go(player.state.last),
+  End: () => go(player.state?.last),
   "+": () => resize(1.1),
   "=": () => resize(1.1),
   "-": () => resize(1 / 1.1),
@@ -102,7 +103,7 @@ function leave() {
   hideBits();
   if (answers.close()) return;
   find("#notes").hidden = true;
-  if (player.state.blank) player.act({ do: "blank" });
+  if (player.state?.blank) player.act({ do: "blank" });
 }
 
 function resize(factor) {

@@ -47,7 +47,12 @@ export class FilePlayer {
   }
 }
 
-/** The lecture of the lab that serves this page; when that goes away, of what has been seen of it. */
+/**
+ * The lecture of the lab that serves this page; when that goes away, of what has been seen of it.
+ *
+ * A key that leads to what has been seen is shown at once, and the lab's word, which follows, puts right what was
+ * foretold wrongly. From a key on that only the lab can answer, its word is waited for.
+ */
 export class LabPlayer {
   constructor(labels) {
     this.labels = labels;
@@ -55,34 +60,52 @@ export class LabPlayer {
     this.moments = new Map();
     this.seen = [];
     this.acting = Promise.resolve();
+    this.underWay = 0;
+    this.foretelling = true;
     this.gone = false;
   }
 
   async start() {
-    this.state = await this.#get("state");
+    this.state = this.told = await this.#get("state");
     this.onstate(this.state);
     const events = new EventSource("events");
     events.onmessage = ({ data }) => this.#take(JSON.parse(data));
     this.#fetchAhead();
   }
 
-  /** One action after the other, in the order of the keys. */
-  act(action) {
-    this.acting = this.acting.then(() => this.#act(action));
-    return this.acting;
+  /** One action after the other, in the order of the keys; none before anything is shown. */
+  async act(action) {
+    if (!this.state) return;
+    this.underWay += 1;
+    const foretold = this.foretelling ? this.#foretold(action) : null;
+    if (foretold) this.#show(foretold);
+    else this.foretelling = false;
+    this.acting = this.acting.then(() => this.#act(action, foretold));
+    await this.acting;
   }
 
-  async #act(action) {
-    if (!this.gone) {
-      try {
-        this.#take(await this.#post("do", action));
-        return;
-      } catch {
-        this.#lose();
-      }
+  async #act(action, foretold) {
+    try {
+      if (!this.gone) this.#take(await this.#post("do", action));
+    } catch {
+      this.#lose();
     }
-    const next = moved(this.state, action, (number) => this.seen[number]?.question);
-    this.#take(this.seen[next.position] ? next : { ...this.state, notice: this.labels.no_such_step });
+    this.underWay -= 1;
+    if (!this.underWay) this.foretelling = true;
+    if (this.gone) {
+      if (!foretold) this.#show(this.#foretold(action) ?? { ...this.state, notice: this.labels.no_such_step });
+    } else if (!this.underWay) {
+      this.#show(this.told);
+    }
+  }
+
+  /** The state that an action leads to; null where not all of it has been seen. */
+  #foretold(action) {
+    const { position, last, over } = this.state;
+    const wanted = action.do === "go" ? action.number : position + Number(action.do === "next");
+    const next = moved({ ...this.state, notice: "" }, action, (number) => this.seen[number]?.question);
+    const isSeen = this.seen[Math.min(wanted, last)] && this.seen[next.position];
+    return isSeen && (wanted <= last || over) ? next : null;
   }
 
   async moment(number) {
@@ -98,7 +121,9 @@ export class LabPlayer {
     return coming;
   }
 
+  /** The answer of the lab, when it has done what was wanted of it before; null when it has gone. */
   async ask(line) {
+    await this.acting;
     if (this.gone) return null;
     try {
       return (await this.#post("ask", { line })).html;
@@ -108,16 +133,25 @@ export class LabPlayer {
     }
   }
 
-  /** Show a state, unless a later one was faster: answers and events come by different ways. */
+  /** Hear how things stand, unless that is known already: answers and events come by different ways. */
   #take(state) {
-    if (state.turn < this.state.turn) return;
-    this.state = { ...this.state, notice: "", ...state };
-    this.onstate(this.state);
+    if (state.turn <= this.told.turn) return;
+    this.told = state;
+    if (!this.underWay || !this.foretelling || state.notice) this.#show(state);
+  }
+
+  #show(state) {
+    if (state === this.state) return;
+    const hasLostGuest = this.state.live && !state.live;
+    this.state = state;
+    this.onstate(state);
+    if (hasLostGuest && !this.gone) this.#fetchAhead();
   }
 
   #lose() {
+    if (this.gone) return;
     this.gone = true;
-    this.#take({ live: false, answered: [], notice: this.labels.gone });
+    this.#show({ ...this.state, live: false, over: true, notice: this.labels.gone });
   }
 
   /** Bring all moments here while nobody waits, so that the lecture goes on whatever happens to the lab. */

@@ -87,7 +87,7 @@ export class Stage {
   }
 }
 
-/** Let the hops of a walk appear one after the other; without motion they are simply there. */
+/** Let the hops of walks that have just been put there appear one after the other; without motion they simply are. */
 export function hop(place) {
   const delay = (part, seconds) => {
     for (const moving of [part, ...part.children]) moving.style.animationDelay = `${seconds}s`;
@@ -102,7 +102,5 @@ export function hop(place) {
     last = Math.max(last, number + 1);
   }
   for (const end of place.querySelectorAll(".walk > .frame, .walk > .fault, .walk > .frame > .arrow")) delay(end, 0.18 * last);
-  place.classList.remove("hopping");
-  void place.getBoundingClientRect();
   place.classList.add("hopping");
 }
