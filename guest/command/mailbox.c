@@ -29,16 +29,22 @@ static void set_phase(enum lab_phase phase) {
 }
 
 /* Works on a copy: the controller may be a debugger away from its next request. */
-static void answer(struct lab_request request) {
+static struct lab_reply call(struct lab_request request) {
     const void *function = (const void *)request.function;
     struct lab_reply reply = {.outcome = LAB_RETURNED};
-    if (!is_export(request.function))
-        reply.outcome = LAB_REFUSED;
-    else if (request.flags & LAB_UNGUARDED)
+    if (request.flags & LAB_UNGUARDED)
         reply.result = trap_call(function, request.argument);
     else if (!trap_guarded_call(function, request.argument, &reply.result, &reply.registers, &reply.cr2))
         reply.outcome = LAB_EXCEPTION;
-    lab_mailbox.reply = reply;
+    return reply;
+}
+
+static struct lab_reply answer(const struct lab_request *request) {
+    return is_export(request->function) ? call(*request) : (struct lab_reply){.outcome = LAB_REFUSED};
+}
+
+void mailbox_answer_staged(void) {
+    lab_mailbox.staged_reply = call(lab_mailbox.staged);
 }
 
 /*
@@ -82,7 +88,7 @@ _Noreturn void mailbox_serve(void) {
     for (;;) {
         wait_for_request();
         set_phase(LAB_BUSY);
-        answer(lab_mailbox.request);
+        lab_mailbox.reply = answer(&lab_mailbox.request);
         set_phase(LAB_READY);
         __atomic_store_n(&lab_mailbox.completed, lab_mailbox.completed + 1, __ATOMIC_RELEASE);
     }

@@ -6,3 +6,9 @@
 #include "lab.h"
 
 _Noreturn void mailbox_serve(void);
+
+/* Makes the call that is staged in the mailbox, guarded. For debuggers: every register is afterwards what it was. */
+void mailbox_call_staged(void);
+
+/* What that calls. */
+void mailbox_answer_staged(void);

@@ -162,6 +162,8 @@ struct lab_bugcheck {
  * One request at a time. The controller writes `request`, then increments `requested`; the guest answers in `reply`
  * and sets `completed` to the same number. A guest that has idled for a while sets `asleep`, looks once more and
  * sleeps in HLT; whoever finds `asleep` set after a request sends any byte to the serial port.
+ *
+ * A debugger needs none of that: it writes `staged` and has the guest call mailbox_call_staged, whatever it is doing.
  */
 struct lab_mailbox {
     u64 magic;
@@ -171,6 +173,8 @@ struct lab_mailbox {
     volatile u64 asleep;
     struct lab_request request;
     struct lab_reply reply;
+    struct lab_request staged; /* what mailbox_call_staged is to call, any function at all */
+    struct lab_reply staged_reply;
     struct lab_bugcheck bugcheck;
     u8 scratch[LAB_SCRATCH] __attribute__((aligned(16))); /* strings and blocks that arguments point to */
 };

@@ -11,7 +11,6 @@ structure or enum. A typedef keeps its own name and takes all else from what it 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import struct
@@ -22,7 +21,7 @@ from typing import IO, TypeAlias
 from elftools.dwarf.compileunit import CompileUnit
 from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
+from elftools.elf.sections import NoteSection, SymbolTableSection
 
 __all__ = ["extract", "main"]
 
@@ -217,8 +216,7 @@ class _Image:
 
 def extract(elf_path: Path) -> Record:
     """Read everything the controller needs from the kernel's ELF; ValueError when it is not such a kernel."""
-    raw = elf_path.read_bytes()
-    elf = ELFFile(io.BytesIO(raw))
+    elf = ELFFile(io.BytesIO(elf_path.read_bytes()))
     table = elf.get_section_by_name(".symtab")
     if not isinstance(table, SymbolTableSection):
         raise ValueError(f"{elf_path} has no symbol table: link it without --strip")  # noqa: TRY004 - of the file, not ours
@@ -235,7 +233,8 @@ def extract(elf_path: Path) -> Record:
     return {
         "schema": SCHEMA,
         "image": elf_path.name,
-        "sha256": hashlib.sha256(raw).hexdigest(),
+        "size": elf_path.stat().st_size,
+        "build_id": _build_id(elf),
         "entry": elf["e_entry"],
         "segments": _Image(elf).rows(),
         "sections": _sections(elf),
@@ -249,6 +248,15 @@ def extract(elf_path: Path) -> Record:
         "enums": dwarf.types.enums,
         "constants": dwarf.types.constants,
     }
+
+
+def _build_id(elf: ELFFile) -> list[object]:
+    """Where in the file the linker wrote its hash of the whole image, and that hash; see `ld --build-id`."""
+    for section in elf.iter_sections():
+        for note in section.iter_notes() if isinstance(section, NoteSection) else ():
+            if note["n_type"] == "NT_GNU_BUILD_ID":
+                return [note["n_offset"] + note["n_size"] - note["n_descsz"], note["n_desc"]]
+    raise ValueError("the image has no build ID: link it with --build-id")
 
 
 def _symbol_values(table: SymbolTableSection) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -148,19 +148,15 @@ def read_frame(guest: Guest, frame: int) -> FrameRecord:
 def frame_runs(guest: Guest) -> Iterator[FrameRun]:
     """Every frame of RAM in runs of one state, by number; LabError where the records cannot be read."""
     for bank in _ranges(guest):
-        for section, written in enumerate(_written(guest)):
-            size = guest.kernel.constant("FRAMES_PER_SECTION")
-            low, high = max(bank.first, section * size), min(bank.end, (section + 1) * size)
-            if low >= high:
-                continue
+        for low, high, written in _sections(guest, bank.first, bank.end):
             if not written:
                 yield FrameRun(low, high - low, *(("Active", "firmware") if bank.firmware else ("Free", "")))
                 continue
-            for (flag, use), run in groupby(_state_bytes(guest, low, high)):
+            first = low
+            for state, run in groupby(_states(guest, low, high)):
                 count = sum(1 for _ in run)
-                location = _location(guest, flag << 8)
-                yield FrameRun(low, count, location, _use(guest, use << 56) if location == "Active" else "")
-                low += count
+                yield FrameRun(first, count, *_names(guest, state))
+                first += count
 
 
 def frame_use(guest: Guest, frame: int) -> str:
@@ -201,15 +197,18 @@ def _written(guest: Guest) -> bytes:
     return guest.read(symbol.address, symbol.size)
 
 
+def _sections(guest: Guest, first: int, end: int) -> Iterator[tuple[int, int, bool]]:
+    """The sections that frames from `first` to `end` lie in, cut to these: first, end, and whether it has records."""
+    size = guest.kernel.constant("FRAMES_PER_SECTION")
+    for section, written in enumerate(_written(guest)[first // size : -(-end // size)], first // size):
+        yield max(first, section * size), min(end, (section + 1) * size), bool(written)
+
+
 def _bank(guest: Guest, first: int, end: int, firmware: bool, problems: list[str]) -> FrameBank:
     """Count section by section."""
     locations: Counter[str] = Counter()
     uses: Counter[str] = Counter()
-    size = guest.kernel.constant("FRAMES_PER_SECTION")
-    for section, written in enumerate(_written(guest)):
-        low, high = max(first, section * size), min(end, (section + 1) * size)
-        if low >= high:
-            continue
+    for low, high, written in _sections(guest, first, end):
         if not written:
             locations["Active" if firmware else "Free"] += high - low
             uses["firmware"] += high - low if firmware else 0
@@ -221,20 +220,32 @@ def _bank(guest: Guest, first: int, end: int, firmware: bool, problems: list[str
     return FrameBank(first, end, firmware, dict(+locations), dict(+uses))
 
 
-def _state_bytes(guest: Guest, first: int, end: int) -> Iterable[tuple[int, int]]:
-    """Pick the two bytes that matter out of all records at once: 2 GiB of RAM have half a million records."""
+def _states(guest: Guest, first: int, end: int) -> Sequence[int]:
+    """The two bytes that matter, for each record: its flags, and above them what an active frame serves.
+
+    Picked out of all records at once: 2 GiB of RAM have half a million.
+    """
     structure = guest.kernel.structure("_MMPFN")
     flags = guest.kernel.structure(structure.field("u3").type.tag).field("e1").offset + structure.field("u3").offset
     data = guest.read(_record_address(guest, first), (end - first) * structure.size)
-    return zip(data[flags + 1 :: structure.size], data[structure.field("u4").offset + 7 :: structure.size], strict=True)
+    states = bytearray(2 * (end - first))
+    states[0::2] = data[flags + 1 :: structure.size]
+    states[1::2] = data[structure.field("u4").offset + 7 :: structure.size]
+    return memoryview(states).cast("H")
 
 
 def _count(guest: Guest, first: int, end: int, locations: Counter[str], uses: Counter[str]) -> None:
-    for (flag, use), count in Counter(_state_bytes(guest, first, end)).items():
-        location = _location(guest, flag << 8)
+    for state, count in Counter(_states(guest, first, end)).items():
+        location, use = _names(guest, state)
         locations[location] += count
-        if location == "Active":
-            uses[_use(guest, use << 56)] += count
+        if use:
+            uses[use] += count
+
+
+def _names(guest: Guest, state: int) -> tuple[str, str]:
+    """Where a frame is and what it serves, of one of `_states`."""
+    location = _location(guest, (state & 0xFF) << 8)
+    return location, _use(guest, state >> 8 << 56) if location == "Active" else ""
 
 
 def _record(guest: Guest, frame: int, pfn: StructView) -> FrameRecord:

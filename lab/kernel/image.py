@@ -7,8 +7,8 @@ Everything is looked up by the name the C sources use.
 from __future__ import annotations
 
 import bisect
-from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -170,6 +170,8 @@ class KernelImage:
         if record.get("schema") != SCHEMA:
             raise ImageMissing(f"the kernel's description is not {SCHEMA}; build it again with: make kernel")
         self.record = record
+        self._types: dict[int, Type] = {}
+        self._structures: dict[str, Structure] = {}
 
     @classmethod
     def load(cls, path: Path | None = None) -> KernelImage:
@@ -177,19 +179,18 @@ class KernelImage:
 
         Raises ImageMissing when either file is missing or the JSON was not made from this ELF.
         """
-        import hashlib
         import json
 
         description = (path or IMAGES / "kernel.json").with_suffix(".json")
         elf = description.with_suffix(".elf")
         try:
             record = json.loads(description.read_bytes())
-            digest = hashlib.sha256(elf.read_bytes()).hexdigest()
+            is_of_this = _is_image(elf, record.get("size", 0), *record.get("build_id", (0, "")))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not JSON"
             name = getattr(error, "filename", None) or description
             raise ImageMissing(f"{name}: {reason}; build the kernel with: make kernel") from error
-        if record.get("sha256") != digest:
+        if not is_of_this:
             raise ImageMissing(f"{description} does not describe {elf}; build both again with: make kernel")
         return cls(record)
 
@@ -276,10 +277,6 @@ class KernelImage:
 
     # -------------------------------------------------------------------------------------------------- types ----
 
-    @cached_property
-    def _types(self) -> dict[int, Type]:
-        return {}
-
     def _type(self, index: int) -> Type:
         if index not in self._types:
             kind, name, size, more = self.record["types"][index]
@@ -303,11 +300,14 @@ class KernelImage:
     def structure(self, name: str) -> Structure:
         """The struct or union of that tag or typedef; LabError when the kernel has none."""
         tag = self.record["aliases"].get(name, name)
-        found = self.record["structures"].get(tag)
-        if found is None:
-            raise LabError(f"the kernel has no structure {name!r}")
-        fields = {field: Field(field, offset, self._type(index)) for field, offset, index in found["fields"]}
-        return Structure(tag, found["size"], fields)
+        known = self._structures.get(tag)
+        if known is None:
+            found = self.record["structures"].get(tag)
+            if found is None:
+                raise LabError(f"the kernel has no structure {name!r}")
+            fields = {field: Field(field, offset, self._type(index)) for field, offset, index in found["fields"]}
+            known = self._structures[tag] = Structure(tag, found["size"], fields)
+        return known
 
     def enum(self, name: str) -> Enumeration:
         """The enum of that tag or typedef; LabError when the kernel has none."""
@@ -335,27 +335,33 @@ class KernelImage:
     @cached_property
     def _constants(self) -> Mapping[str, int]:
         """All enumerators, of enums with names and of those without."""
-        return dict(ChainMap(self.record["constants"], *self.record["enums"].values()))
+        found: dict[str, int] = {}
+        for values in (*self.record["enums"].values(), self.record["constants"]):
+            found.update(values)
+        return found
 
     # ------------------------------------------------------------------------------------------------ exports ----
 
     @cached_property
     def exports(self) -> Mapping[str, Export]:
         """Every function that can be called by name, sorted by name."""
-        return {each.name: each for each in self._exports()}
+        return {name: self._export(row) for name, row in self._export_rows.items()}
 
-    def _exports(self) -> Iterator[Export]:
-        for name, address, kind, text, gate, signature in self.record["exports"]:
-            if kind != _DATA:
-                yield Export(
-                    name,
-                    VirtualAddress(address),
-                    text or "",
-                    kind == _COMMAND,
-                    None if signature is None else self._signature(signature),
-                    VirtualAddress(gate) if gate else None,
-                    kind == _CHECK,
-                )
+    @cached_property
+    def _export_rows(self) -> dict[str, list[Any]]:
+        return {row[0]: row for row in self.record["exports"] if row[2] != _DATA}
+
+    def _export(self, row: list[Any]) -> Export:
+        name, address, kind, text, gate, signature = row
+        return Export(
+            name,
+            VirtualAddress(address),
+            text or "",
+            kind == _COMMAND,
+            None if signature is None else self._signature(signature),
+            VirtualAddress(gate) if gate else None,
+            kind == _CHECK,
+        )
 
     def _signature(self, index: int) -> Signature:
         returns, parameters, variadic = self.record["signatures"][index]
@@ -379,10 +385,20 @@ class KernelImage:
 
     def export(self, name: str) -> Export:
         """The export of that name; LabError with the nearest spellings when there is none."""
-        if name not in self.exports:
-            hint = _near(name, self.exports) or "`lab symbols --exports` lists what can be called"
+        row = self._export_rows.get(name)
+        if row is None:
+            hint = _near(name, self._export_rows) or "`lab symbols --exports` lists what can be called"
             raise LabError(f"the kernel exports no {name!r}; {hint}")
-        return self.exports[name]
+        return self._export(row)
+
+
+def _is_image(elf: Path, size: int, offset: int, build_id: str) -> bool:
+    """Whether a file is as long as the image, and has the hash in it that the linker gave this build."""
+    with elf.open("rb", buffering=0) as file:
+        if file.seek(0, os.SEEK_END) != size:
+            return False
+        file.seek(offset)
+        return file.read(len(build_id) // 2).hex() == build_id
 
 
 def _near(name: str, names: Iterable[str]) -> str:

@@ -52,7 +52,7 @@ SETTINGS = (
     "pagination off",
     "width 0",
     "debuginfod enabled off",
-    "remotetimeout 5",
+    f"remotetimeout {ANSWER_TIMEOUT:.0f}",  # QEMU may be starting still: a packet sent twice is answered twice
     "architecture i386:x86-64",
 )
 
@@ -139,6 +139,7 @@ class Gdb:
         self._poll.register(self._output, select.POLLIN)
         self._buffer = b""
         self._token = 0
+        self._attaching: tuple[tuple[int, str], ...] = ()
         self._results: dict[int, tuple[str, Mapping[str, Any]]] = {}
         self._stops: list[Stop] = []
         self._console: list[str] | None = None  # no list: nobody listens
@@ -149,21 +150,30 @@ class Gdb:
 
     # --------------------------------------------------------------------------------------------- conversation ----
 
-    def attach(self, socket: Path) -> None:
-        """Connect to QEMU's gdb socket. The guest is stopped then.
+    def begin_attach(self, socket: Path, *, resume: bool) -> None:
+        """Start to connect to QEMU's gdb socket, and return at once; QEMU need not be up yet.
 
-        Raises HostError when another gdb is connected there, GdbError when nobody answers.
+        The guest is stopped by it; with `resume` it runs on. `finish_attach` must follow. Raises HostError when another
+        gdb is connected there.
         """
         self._lock = try_lock(socket.with_name(f"{socket.name}.lock"))
         if self._lock is None:
             raise HostError(f"another gdb of ours is connected at {socket}; close it first")
+        commands = [f"-target-select remote {socket}"]  # to the end of the line, not quoted
+        commands += ["-exec-continue"] * resume
+        self._attaching = tuple((self._send(each), each) for each in commands)
+
+    def finish_attach(self) -> None:
+        """Wait until the connection stands. Raises GdbError when nobody answers."""
+        attaching, self._attaching = self._attaching, ()
         try:
-            self.command(f"-target-select remote {socket}")  # to the end of the line, not quoted
+            for token, command in attaching:
+                self._stops.clear()
+                self._answer(token, command, ANSWER_TIMEOUT)
         except BaseException:
             self._unlock()
             raise
-        self._running = False
-        self._stops.clear()
+        self._running = len(attaching) > 1
 
     def command(self, command: str, *, timeout: float = ANSWER_TIMEOUT) -> Mapping[str, object]:
         """Send one MI command and return the fields of its reply.
@@ -173,15 +183,18 @@ class Gdb:
 
         Raises GdbError when GDB refuses it, GuestTimeout when it does not answer in time, HostError when it died.
         """
-        token = self._send(command)
+        return self._answer(self._send(command), command, timeout)
+
+    def _answer(self, token: int, command: str, timeout: float) -> Mapping[str, object]:
+        """Wait for the reply to a command that was sent."""
         deadline = time.monotonic() + timeout
         while token not in self._results:
             if not self._read(deadline, f"during gdb's {command!r}"):
                 self._check(f"during gdb's {command!r}")
                 raise GuestTimeout(f"gdb did not answer {command!r} within {timeout:g} s")
         message, payload = self._results.pop(token)
-        # Replies to what was sent without waiting, such as the settings, are of no further interest.
-        self._results.clear()
+        # Replies to what was sent before without waiting, such as the settings, are of no further interest.
+        self._results = {later: result for later, result in self._results.items() if later > token}
         if message == "error":
             self._is_cut_off |= "Remote communication error" in str(payload.get("msg"))
             self._check(f"during gdb's {command!r}")

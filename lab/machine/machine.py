@@ -43,9 +43,6 @@ START_TIMEOUT = 10.0
 CALL_TIMEOUT = 5.0
 RESCUE_TIMEOUT = 1.0
 
-TRUE = 0xFF
-"""The bits in which a C function returns a bool; those above it may be anything."""
-
 
 class Machine:
     """A machine: QEMU and the guest in it.
@@ -83,7 +80,7 @@ class Machine:
         self._mailbox: Mailbox | None = None
         self._qmp: Qmp | None = None
         self._gdb: Gdb | None = None
-        self._idle_gdb: Gdb | None = None  # started, not connected yet
+        self._idle_gdb: Gdb | None = None  # still connecting
         self._targets: dict[str | int, Target] = {}
         self.epoch = 0
         """How often the machine was taken back to a saved state: what was remembered of the guest is void then."""
@@ -99,7 +96,7 @@ class Machine:
         try:
             self._bring_up()
             if self._idle_gdb is not None:
-                self._attach_gdb(self._idle_gdb, was_running=not self.options.frozen)
+                self._finish_gdb(self._idle_gdb)
         except BaseException:
             self.close()
             raise
@@ -134,7 +131,7 @@ class Machine:
 
             Record.of(self.name, self.options, source, self._qemu).save(self._folder.path)
         if self._wants_gdb:
-            self._idle_gdb = self._start_gdb()
+            self._idle_gdb = self._start_gdb(resume=not self.options.frozen)
 
     @classmethod
     def attach(cls, record: Record, folder: Path, *, timeout: float = START_TIMEOUT) -> Self:
@@ -298,30 +295,41 @@ class Machine:
         """GDB, connected when first needed. The guest goes on running if it was."""
         if self._gdb is not None:
             return self._gdb
+        was_running = self.is_running
         with uninterrupted():
-            self._idle_gdb = self._idle_gdb or self._start_gdb()
-        return self._attach_gdb(self._idle_gdb, was_running=self.is_running)
+            self._idle_gdb = self._idle_gdb or self._start_gdb(resume=was_running)
+        return self._finish_gdb(self._idle_gdb)
 
     @property
     def has_gdb(self) -> bool:
         """Whether GDB is connected already."""
         return self._gdb is not None
 
-    def _attach_gdb(self, gdb: Gdb, *, was_running: bool) -> Gdb:
-        gdb.attach(self.qemu.folder / "gdb")
-        if was_running:
-            gdb.continue_()
+    def _finish_gdb(self, gdb: Gdb) -> Gdb:
+        try:
+            gdb.finish_attach()
+        except BaseException:
+            gdb.close(detach=False)
+            self._idle_gdb = None
+            raise
         self._gdb, self._idle_gdb = gdb, None
         return gdb
 
-    def _start_gdb(self) -> Gdb:
+    def _start_gdb(self, *, resume: bool) -> Gdb:
+        """Start GDB; it connects by itself, as soon as it and QEMU are there."""
         from lab.machine.gdb import Gdb
 
         def check(during: str, patience: float) -> None:
             if self.qemu.process.wait(patience):
                 self.check(during)
 
-        return Gdb(self.qemu.folder, self.options.kernel, check)
+        gdb = Gdb(self.qemu.folder, self.options.kernel, check)
+        try:
+            gdb.begin_attach(self.qemu.folder / "gdb", resume=resume)
+        except BaseException:
+            gdb.close()
+            raise
+        return gdb
 
     def disconnect_gdb(self, *, resume: bool = True) -> None:
         """End GDB, and with it all breakpoints. The guest runs on, or is paused where it is."""
@@ -548,12 +556,12 @@ class Machine:
         GdbError when the guest stops before the function has returned.
         """
         target, mailbox = self._target(function, len(arguments)), self.mailbox
-        guarded_call = self.kernel.symbol("trap_guarded_call").address
+        call_staged = self.kernel.symbol("mailbox_call_staged").address
         with self.gdb.stopped():
-            staged = mailbox.stage(target.address, arguments)
+            mailbox.stage(target.address, arguments)
             mailbox.ring()  # a halted CPU does not go on by itself, wherever its instruction pointer points
-            returned = self.gdb.call(guarded_call, *staged, timeout=timeout) & TRUE
-        return target.result(mailbox.staged_reply(returned=bool(returned)))
+            self.gdb.call(call_staged, timeout=timeout)
+        return target.result(mailbox.staged_reply())
 
     def _target(self, function: str | int, count: int) -> Target:
         target = self._targets.get(function)

@@ -76,20 +76,16 @@ class Mailbox:
         self._bytes = memoryview(self._map)[start : start + self._structure.size]
         # Words are written by one instruction each: a guest never sees half of one.
         self._words = self._bytes.cast("Q")
-        self._phase, self._requested, self._completed, self._asleep, self._request, self._reply = (
-            self._structure.field(name).offset // 8
-            for name in ("phase", "requested", "completed", "asleep", "request", "reply")
+        self._at = {name: field.offset // 8 for name, field in self._structure.fields.items()}
+        self._phase, self._requested, self._completed, self._asleep = (
+            self._at[name] for name in ("phase", "requested", "completed", "asleep")
         )
-        self._argument = self._request + image.structure("lab_request").field("argument").offset // 8
+        self._argument = image.structure("lab_request").field("argument").offset // 8
         self._ready, self._bugchecked = image.constant("LAB_READY"), image.constant("LAB_BUGCHECKED")
         self._returned, self._refused = image.constant("LAB_RETURNED"), image.constant("LAB_REFUSED")
         self._scratch = self._structure.field("scratch").offset
-        self._registers = image.structure("lab_registers")
         self.most_arguments = image.constant("LAB_ARGUMENTS")
-        self._staged_answers = (8 * self.most_arguments, 8 * self.most_arguments + 8, 8 * self.most_arguments + 16)
-        staged_size = self._staged_answers[-1] + self._registers.size
-        self._scratch_size = image.constant("LAB_SCRATCH") - staged_size & ~15
-        self._staged = self._scratch + self._scratch_size
+        self._scratch_size = image.constant("LAB_SCRATCH")
         self._address = image.symbol("lab_mailbox").address
         self._lock_file = os.open(folder / "mailbox.lock", os.O_CREAT | os.O_RDWR, 0o600)
         self._threads = threading.Lock()
@@ -151,12 +147,15 @@ class Mailbox:
 
     def post(self, function: int, arguments: Sequence[int], flags: int = 0) -> None:
         """Make a request. The mailbox must be acquired and idle."""
-        words = self._words
-        words[self._request], words[self._request + 1] = function, flags
-        for index, argument in enumerate(arguments, self._argument):
-            words[index] = argument & MASK64
-        words[self._requested] += 1  # last, and x86 keeps the order of stores
+        self._write("request", function, arguments, flags)
+        self._words[self._requested] += 1  # last, and x86 keeps the order of stores
         self._had_to_ring = self.ring()
+
+    def _write(self, place: str, function: int, arguments: Sequence[int], flags: int) -> None:
+        words, at = self._words, self._at[place]
+        words[at], words[at + 1] = function, flags
+        for index, argument in enumerate(arguments, at + self._argument):
+            words[index] = argument & MASK64
 
     def wait(self, timeout: float, alive: Callable[[], None]) -> Reply | None:
         """Wait for the answer to the last request, None when it has not come after `timeout` seconds."""
@@ -172,12 +171,16 @@ class Mailbox:
         spin = 0 if self._had_to_ring else SPIN
         if not wait_until(lambda: words[completed] == number, timeout, alive=look_after, spin=spin):
             return None
-        outcome, result = words[self._reply], words[self._reply + 1]
+        return self._read("reply")
+
+    def _read(self, place: str) -> Reply:
+        at = self._at[place]
+        outcome, result = self._words[at], self._words[at + 1]
         if outcome == self._returned:
             return Reply(result)
         if outcome == self._refused:
             return Reply(0, refused=True)
-        found = self._view().inner("reply")
+        found = self._view().inner(place)
         return Reply(0, self._exception(found.inner("registers"), found["cr2"]))
 
     def ring(self) -> bool:
@@ -218,26 +221,13 @@ class Mailbox:
 
     # ----------------------------------------------------------------------------------------- calls without it ----
 
-    def stage(self, function: int, arguments: Sequence[int]) -> tuple[int, ...]:
-        """Prepare a guarded call that somebody else makes the guest do, whatever it is doing.
+    def stage(self, function: int, arguments: Sequence[int]) -> None:
+        """Prepare a guarded call for the guest's mailbox_call_staged, which somebody else has it run."""
+        self._write("staged", function, arguments, 0)
 
-        Return the arguments for the guest's trap_guarded_call, which says whether the function returned. All that they
-        point to lies at the end of the scratch area, which no request uses.
-        """
-        for index, argument in enumerate(arguments, self._staged // 8):
-            self._words[index] = argument & MASK64
-        here = self._address + self._staged
-        result, cr2, registers = (here + offset for offset in self._staged_answers)
-        return function, here, result, registers, cr2
-
-    def staged_reply(self, *, returned: bool) -> Reply:
-        """Read what became of the staged call, which `returned` or not."""
-        result, cr2, registers = (self._staged + offset for offset in self._staged_answers)
-        if returned:
-            return Reply(self._words[result // 8])
-        data = bytes(self._bytes[registers : registers + self._registers.size])
-        view = StructView(self._address + registers, self._registers, data, self._image)
-        return Reply(0, self._exception(view, self._words[cr2 // 8]))
+    def staged_reply(self) -> Reply:
+        """Read what became of the staged call."""
+        return self._read("staged_reply")
 
     def close(self) -> None:
         """Unmap the mailbox."""

@@ -161,7 +161,7 @@ def test_second_gdb_is_told_so(machine: Machine) -> None:
     second = Gdb(machine.qemu.folder)
     try:
         with pytest.raises(HostError, match="another gdb of ours"):
-            second.attach(machine.qemu.folder / "gdb")
+            second.begin_attach(machine.qemu.folder / "gdb", resume=True)
     finally:
         second.close()
 
