@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lab.errors import UsageError
 from lab.kernel.image import Export, KernelImage
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["CallResult", "Calls", "Target", "find_target"]
 
 
-@dataclass(frozen=True)
-class CallResult:
+class CallResult(NamedTuple):
     """What a call of a guest function gave.
 
     `result` is as wide as the function's return type (0 for void), `raw` is all of RAX. After an `exception` both
@@ -38,8 +36,7 @@ class CallResult:
         return self.result
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """A function to be called: its name for messages, its address, and its signature where it is known."""
 
     name: str

@@ -12,9 +12,8 @@ import select
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lab.errors import GuestTimeout, HostError, LabError
 from lab.machine.folder import try_lock
@@ -66,8 +65,7 @@ class GdbError(LabError):
         self.reply = reply
 
 
-@dataclass(frozen=True)
-class Breakpoint:
+class Breakpoint(NamedTuple):
     """A breakpoint in the guest. `address` is None where it is at several places."""
 
     number: int
@@ -75,8 +73,7 @@ class Breakpoint:
     location: str
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(NamedTuple):
     """Why and where the guest stopped.
 
     `reason` is GDB's word: breakpoint-hit, end-stepping-range, function-finished, signal-received, …
@@ -93,8 +90,7 @@ class Stop:
         return f"{self.reason} at {self.address} ({self.function or 'no symbol'})"
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """One level of the call stack; `file` is empty where there is no line information."""
 
     level: int

@@ -12,8 +12,8 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lab.errors import HostError, UsageError
 from lab.kernel.image import KernelImage
@@ -35,8 +35,7 @@ PAGE_FAULT = 14
 MASK64 = (1 << 64) - 1
 
 
-@dataclass(frozen=True)
-class GuestException:
+class GuestException(NamedTuple):
     """An exception that ended a guarded call: `cr2` counts where `vector` is 14, a page fault."""
 
     vector: int
@@ -53,8 +52,7 @@ class GuestException:
         return f"{self.name} at {VirtualAddress(self.cr2)}: {sentence} (error code {self.error_code:#x}), at rip {rip}"
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """The guest's answer to one request: RAX of the function, or the exception that ended it."""
 
     result: int

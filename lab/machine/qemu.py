@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab.errors import QemuFailed, UsageError
 from lab.machine import console
@@ -32,8 +32,7 @@ DEBUG_EXIT_PORT = 0xF4
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
-@dataclass(frozen=True)
-class _Board:
+class _Board(NamedTuple):
     """A machine type of QEMU: its options, and where it puts RAM.
 
     From `split_from` bytes on, RAM beyond `low` bytes moves to 4 GiB. `hidden` is what lies below 1 MiB in place of
@@ -128,8 +127,7 @@ def ram_banks(options: MachineOptions) -> tuple[Bank, ...]:
     return tuple(Bank(PhysicalAddress(start), size, offset) for start, size, offset in runs if size)
 
 
-@dataclass(frozen=True)
-class Qemu:
+class Qemu(NamedTuple):
     """A QEMU process and the folder its sockets and log are in."""
 
     process: Process

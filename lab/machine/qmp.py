@@ -14,11 +14,10 @@ import socket
 import threading
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from lab.errors import GuestCrashed, GuestTimeout, HostError, LabError
 from lab.machine.folder import try_lock
@@ -49,8 +48,7 @@ class QmpError(LabError):
         self.reply = reply
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """Something QEMU reported by itself: SHUTDOWN, STOP, RESUME, GUEST_PANICKED and others."""
 
     name: str

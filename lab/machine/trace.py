@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab.errors import LabError
@@ -64,8 +63,7 @@ def return_address(entered: Snapshot) -> int:
     return int.from_bytes(entered.read_virtual(VirtualAddress(entered.registers.rsp), 8), "little")
 
 
-@dataclass(frozen=True)
-class MemoryCall:
+class MemoryCall(NamedTuple):
     """A call that was traced: `text` has its arguments, `caller` is where it returns to.
 
     `result` is None for a function without one, and for a call that did not return: an exception was raised in it, or
@@ -82,8 +80,7 @@ class MemoryCall:
     lost: int = 0
 
 
-@dataclass(frozen=True)
-class _Open:
+class _Open(NamedTuple):
     """A call under way: the stack pointer at its entry tells its return from those of others."""
 
     target: Target

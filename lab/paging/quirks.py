@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from lab.paging.access import Access, AccessKind
 from lab.x86.registers import CR3, CR4, EFER, RFLAGS, KeyRights
@@ -21,8 +21,7 @@ from lab.x86.state import PagingState
 __all__ = ["Quirk", "Quirks", "Case", "QUIRKS", "NONE", "quirks_of", "state_with"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Case:
+class Case(NamedTuple):
     """One access that shows a quirk: eight-byte `words` of memory by physical address, registers, and what is done."""
 
     words: Mapping[int, int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lab.errors import NoMemoryAt, NotMapped
 from lab.memory.protocol import Memory, read_entry
@@ -44,8 +44,7 @@ class Step:
         return f"{place} = {self.entry:#0{2 + 2 * self.entry_size}x}  {' '.join(self.flags)}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+class Mapped(NamedTuple):
     """A walk that ended at a page.
 
     `physical` is the address that the walked one stands for, `page_size` is in bytes. The rights are effective: over
@@ -76,8 +75,7 @@ class FaultKind(Enum):
     NO_MEMORY = "table outside of RAM"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """A walk that found no page: the level and the bit of its last entry that say so, and the reason.
 
     An address that is not canonical has neither level nor bit. A table outside of RAM has the level of that table and
@@ -101,8 +99,7 @@ class Fault:
                 return self.reason
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(NamedTuple):
     """The way of one address through the tables; str gives it in the grammar that the guest's console prints too."""
 
     address: VirtualAddress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lab.kernel.frames import read_frames
 from lab.kernel.mdl import read_mdls
@@ -15,8 +15,7 @@ from lab.views.report import Cell, Column, Report, Role, Table
 __all__ = ["Books"]
 
 
-@dataclass(frozen=True)
-class Books:
+class Books(NamedTuple):
     """What is in use at one moment, by name, and all page tables."""
 
     counts: Mapping[str, int]

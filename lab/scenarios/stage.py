@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from lab.errors import LabError, UsageError
 from lab.kernel.values import make_tag
@@ -44,8 +44,7 @@ class Disagreement(LabError):
     """The machine did not do what the scenario says, or its three judges do not agree on an address."""
 
 
-@dataclass(frozen=True)
-class TracedCall:
+class TracedCall(NamedTuple):
     """A call of a guest function, with where GDB stopped it and what it did to the page tables.
 
     `source` is the line of the scenario that made it.
@@ -60,8 +59,7 @@ class TracedCall:
         return int(self.result)
 
 
-@dataclass(frozen=True)
-class TracedProbe:
+class TracedProbe(NamedTuple):
     """A probe that the guest's CPU ran, and what that did to the page tables it ran with."""
 
     result: ProbeResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from lab.render.text import render_text
@@ -23,8 +23,7 @@ WIDTH = 100
 NO_TEXT = Text()
 
 
-@dataclass(frozen=True)
-class Halt:
+class Halt(NamedTuple):
     """A place at which GDB stopped the guest: the "return" of a function, or the handler of a "fault" in it."""
 
     event: str
@@ -33,8 +32,7 @@ class Halt:
     text: str
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """The physical address behind a virtual one, as three independent judges have it; None says not mapped.
 
     `own` is our walk of the tables in RAM, `qemu` the emulator's gva2gpa, `guest` the guest's MmGetPhysicalAddress.
@@ -58,8 +56,7 @@ class Source(NamedTuple):
     line: int
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One step: `number` from 1, a title, what happened in a sentence or two, and the evidence.
 
     `notes` are for the speaker. A step with a `question` is not shown before the audience had time to guess; `answer`
@@ -73,7 +70,7 @@ class Step:
     changes: tuple[EntryChange, ...] | None = None
     """None where the step did nothing that could change an entry; empty where it could have, and did not."""
     agreements: tuple[Agreement, ...] = ()
-    reports: Mapping[str, Report] = field(default_factory=dict)
+    reports: Mapping[str, Report] = MappingProxyType({})
     notes: Text = NO_TEXT
     question: Text = NO_TEXT
     answer: Text = NO_TEXT

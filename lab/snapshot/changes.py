@@ -37,8 +37,7 @@ class Table(NamedTuple):
     content: bytes
 
 
-@dataclass(frozen=True)
-class TableImage:
+class TableImage(NamedTuple):
     """All page tables of one address space at one moment, by their physical addresses."""
 
     root: PhysicalAddress

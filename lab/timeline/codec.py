@@ -222,14 +222,22 @@ def _mapping(item: Codec) -> Codec:
 
 
 def _named_tuple(cls: Any) -> Codec:
-    """As a list: the fields in their order."""
+    """As a list: the fields in their order, without the last ones if they have their default."""
+    as_object = _dataclass(cls)  # what some were in files of format 1
 
     def encode_all(value: Any) -> list[Any]:
-        return [each.encode(part) for each, part in zip(_fields(cls).values(), value, strict=True)]
+        kept = len(value)
+        while kept and value[kept - 1] == cls._field_defaults.get(cls._fields[kept - 1], dataclasses.MISSING):
+            kept -= 1
+        return [each.encode(part) for each, part in zip(_fields(cls).values(), value[:kept], strict=False)]
 
     def decode_all(data: Any) -> Any:
+        if isinstance(data, dict):
+            return as_object.decode(data)
         fields = _fields(cls)
-        parts = zip(fields.items(), _list(data, len(fields)), strict=True)
+        if not isinstance(data, list) or not len(fields) - len(cls._field_defaults) <= len(data) <= len(fields):
+            raise BadData(f"{data!r:.40} is no {cls.__name__}")
+        parts = zip(fields.items(), data, strict=False)
         return cls(*(_field(cls, name, each, part) for (name, each), part in parts))
 
     return Codec(encode_all, decode_all)
@@ -237,9 +245,9 @@ def _named_tuple(cls: Any) -> Codec:
 
 def _dataclass(cls: Any) -> Codec:
     """As an object, without the fields that have their default."""
-    defaults = {each.name: _default(each) for each in dataclasses.fields(cls)}
 
     def encode_all(value: Any) -> dict[str, Any]:
+        defaults = _defaults(cls)
         parts = {name: (codec, getattr(value, name)) for name, codec in _fields(cls).items()}
         return {name: codec.encode(each) for name, (codec, each) in parts.items() if each != defaults[name]}
 
@@ -251,6 +259,11 @@ def _dataclass(cls: Any) -> Codec:
         return _made_of(cls, parts)
 
     return Codec(encode_all, decode_all)
+
+
+@functools.cache
+def _defaults(cls: Any) -> dict[str, Any]:
+    return {each.name: _default(each) for each in dataclasses.fields(cls)}
 
 
 @functools.cache

@@ -56,7 +56,7 @@ from lab.x86.state import PagingState
 __all__ = ["read", "write", "shipped", "Place", "to_bytes", "from_bytes"]
 
 MAGIC = b"\x89LAB\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<8sIQQQQ")
 DIGEST = 32
 LENGTH = struct.Struct("<Q")

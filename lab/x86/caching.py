@@ -6,7 +6,6 @@ Intel SDM vol. 3A, "Memory Type Range Registers (MTRRs)" and "Selecting Memory T
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from lab.x86.registers import MemoryType
@@ -25,8 +24,7 @@ class MtrrRange(NamedTuple):
     memory_type: MemoryType
 
 
-@dataclass(frozen=True, slots=True)
-class Mtrrs:
+class Mtrrs(NamedTuple):
     """The memory-type range registers, as ranges: `fixed` are those of the first MiB, which win over `ranges`.
 
     The default is write-back everywhere. Registers that are switched off (IA32_MTRR_DEF_TYPE.E clear) are

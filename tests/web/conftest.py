@@ -49,7 +49,7 @@ def with_question(timeline: Timeline, number: int) -> Timeline:
     )
     for moment in timeline:
         question, answer = (QUESTION, ANSWER) if moment.number == number else (NO_TEXT, NO_TEXT)
-        other.append(replace(moment, step=replace(moment.step, notes=NOTES, question=question, answer=answer)))
+        other.append(replace(moment, step=moment.step._replace(notes=NOTES, question=question, answer=answer)))
     return other
 
 

@@ -29,7 +29,7 @@ def long_lecture() -> Timeline:
     found = Timeline(short.scenario, short.title, banks=short.banks, kernel=short.kernel, sources=short.sources)
     for number in range(MOMENTS):
         moment = short[1 + (number - 1) % (len(short) - 1)] if number else short[0]
-        found.append(replace(moment, step=replace(moment.step, number=number)))
+        found.append(replace(moment, step=moment.step._replace(number=number)))
     return found
 
 
