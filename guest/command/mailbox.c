@@ -34,7 +34,8 @@ static struct lab_reply call(struct lab_request request) {
     struct lab_reply reply = {.outcome = LAB_RETURNED};
     if (request.flags & LAB_UNGUARDED)
         reply.result = trap_call(function, request.argument);
-    else if (!trap_guarded_call(function, request.argument, &reply.result, &reply.registers, &reply.cr2))
+    else if (!trap_guarded_call(function, request.argument, request.flags & LAB_WATCHED, &reply.result,
+                                &reply.registers, &reply.cr2))
         reply.outcome = LAB_EXCEPTION;
     return reply;
 }

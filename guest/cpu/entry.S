@@ -47,11 +47,11 @@ trap_resume:
     jmp trap_return
 
 /*
- * u64 trap_enter_call(const void *function, const u64 arguments[12], u64 *ret_stack)
+ * u64 trap_enter_call(const void *function, const u64 arguments[12], u64 *ret_stack, bool watched)
  *
  * Calls a function with the Microsoft convention: four arguments in registers, above 32 bytes of home space the other
  * eight. The stack pointer stored through ret_stack is the one with which trap_leave_call gives the call up. A debugger
- * that wants to see what a call did stops at trap_call_returned, where every call returns to.
+ * that wants to see what a call did stops at trap_call_returned, where watched calls return to and no others.
  */
     .globl trap_enter_call
 trap_enter_call:
@@ -66,6 +66,7 @@ trap_enter_call:
     subq $(32 + 8 * 8 + 8), %rsp
     movq %rdi, %rax
     movq %rsi, %r10
+    movzbl %cl, %edi
     .set offset, 32
     .rept 8
     movq offset(%r10), %r11
@@ -76,11 +77,16 @@ trap_enter_call:
     movq 8(%r10), %rdx
     movq 16(%r10), %r8
     movq 24(%r10), %r9
+    testl %edi, %edi
+    jnz 1f
     call *%rax
+    jmp 2f
+1:  call *%rax
     nop                     /* so that what is returned to is in this function, by whose prologue GDB finds the frame */
     .globl trap_call_returned
 trap_call_returned:
-    addq $(32 + 8 * 8 + 8), %rsp
+    nop
+2:  addq $(32 + 8 * 8 + 8), %rsp
     .globl trap_leave_call
 trap_leave_call:
     cld

@@ -24,7 +24,7 @@ struct guard {
 /* The innermost; NULL when a fault shall take its Windows course. */
 static struct guard *current_guard;
 
-u64 trap_enter_call(const void *function, const u64 arguments[LAB_ARGUMENTS], u64 *ret_stack);
+u64 trap_enter_call(const void *function, const u64 arguments[LAB_ARGUMENTS], u64 *ret_stack, bool watched);
 extern const u8 trap_leave_call[];
 _Noreturn void trap_resume(const struct lab_registers *registers);
 
@@ -133,11 +133,11 @@ struct guard *trap_set_guard(struct guard *guard) {
     return old;
 }
 
-bool trap_guarded_call(const void *function, const u64 arguments[LAB_ARGUMENTS], u64 *ret,
+bool trap_guarded_call(const void *function, const u64 arguments[LAB_ARGUMENTS], bool watched, u64 *ret,
                        struct lab_registers *ret_registers, u64 *ret_cr2) {
     struct guard guard = {.outer = current_guard, .irql = read_cr8()};
     current_guard = &guard;
-    *ret = trap_enter_call(function, arguments, &guard.stack);
+    *ret = trap_enter_call(function, arguments, &guard.stack, watched);
     current_guard = guard.outer;
     if (!guard.ended)
         return true;
@@ -150,7 +150,7 @@ u64 trap_call(const void *function, const u64 arguments[LAB_ARGUMENTS]) {
     struct guard *outer = current_guard;
     u64 unused_stack;
     current_guard = NULL;
-    u64 result = trap_enter_call(function, arguments, &unused_stack);
+    u64 result = trap_enter_call(function, arguments, &unused_stack, false);
     current_guard = outer;
     return result;
 }

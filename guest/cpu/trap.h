@@ -52,9 +52,10 @@ void trap_report(const struct lab_registers *registers, u64 cr2);
 
 /*
  * Calls a function with the Microsoft convention. An exception inside it, other than NMI, double fault and machine
- * check, ends the call: false, and *ret_registers and *ret_cr2 tell where. Guards nest.
+ * check, ends the call: false, and *ret_registers and *ret_cr2 tell where. Guards nest. A `watched` call returns to
+ * trap_call_returned, where debuggers wait for it.
  */
-bool trap_guarded_call(const void *function, const u64 arguments[LAB_ARGUMENTS], u64 *ret,
+bool trap_guarded_call(const void *function, const u64 arguments[LAB_ARGUMENTS], bool watched, u64 *ret,
                        struct lab_registers *ret_registers, u64 *ret_cr2);
 
 /* The same without the guard: an exception takes its Windows course. */

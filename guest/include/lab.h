@@ -123,7 +123,10 @@ enum { LAB_MAILBOX_MAGIC = 0x62616c, LAB_ARGUMENTS = 12, LAB_SCRATCH = 4096 };
 
 enum lab_phase { LAB_BOOTING, LAB_READY, LAB_BUSY, LAB_BUGCHECKED };
 enum lab_outcome { LAB_RETURNED, LAB_EXCEPTION, LAB_REFUSED };
-enum lab_request_flags { LAB_UNGUARDED = 1 }; /* let a fault inside the call take its Windows course: a bug check */
+enum lab_request_flags {
+    LAB_UNGUARDED = 1, /* let a fault inside the call take its Windows course: a bug check */
+    LAB_WATCHED = 2,   /* a guarded call that returns to trap_call_returned, where a debugger may wait for it */
+};
 
 /* The registers at a trap, in the order the entry stubs push them. */
 enum { LAB_NO_VECTOR = 256 }; /* `vector` of registers that were not saved by a trap */

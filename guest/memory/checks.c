@@ -68,7 +68,7 @@ CHECK(only_executable_pool_runs) {
         struct lab_registers registers;
         void *block = pool_allocate(types[i], sizeof(code), TAG);
         memcpy(block, code, sizeof(code));
-        bool ran = trap_guarded_call(block, arguments, &result, &registers, &cr2);
+        bool ran = trap_guarded_call(block, arguments, false, &result, &registers, &cr2);
         lab_check(ran == (types[i] == NonPagedPool), "code in pool type %u %s", types[i], ran ? "ran" : "did not run");
         lab_check(!ran || result == 42, "the code returned %llu", result);
         lab_check(ran || registers.error_code == (FAULT_P | FAULT_I), "error code %llx", registers.error_code);

@@ -21,7 +21,7 @@ static u64 fault_of(const void *function, u64 address) {
     u64 result, cr2;
     struct lab_registers registers;
     const u64 arguments[LAB_ARGUMENTS] = {address};
-    bool returned = trap_guarded_call(function, arguments, &result, &registers, &cr2);
+    bool returned = trap_guarded_call(function, arguments, false, &result, &registers, &cr2);
     lab_check(!returned, "the access to %p was allowed", (void *)address);
     lab_check(registers.vector == TRAP_PF, "vector %llu at %p", registers.vector, (void *)registers.rip);
     lab_check(cr2 == address, "cr2 is %p, not %p", (void *)cr2, (void *)address);

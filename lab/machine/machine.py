@@ -464,10 +464,13 @@ class Machine:
         function: str | int,
         *arguments: Argument,
         guarded: bool = True,
+        watched: bool = False,
         timeout: float = CALL_TIMEOUT,
         rescue: Callable[[], bool] | None = None,
     ) -> PendingCall:
         """Ask the guest to call a function, without waiting for its result: it may meet a breakpoint on the way.
+
+        A `watched` call, which is guarded, returns to the kernel's label trap_call_returned; others do not.
 
         Others are kept from calling until `PendingCall.wait` has returned. Raises what `machine.call` does; `timeout`
         is how long to wait for the guest to finish what it does for others. When the result does not come in time,
@@ -479,7 +482,7 @@ class Machine:
         try:
             self._wait_idle(target, timeout)
             numbers, blocks = mailbox.place(arguments)
-            mailbox.post(target.address, numbers, 0 if guarded else self.kernel.constant("LAB_UNGUARDED"))
+            mailbox.post(target.address, numbers, guarded=guarded, watched=watched)
         except BaseException:
             mailbox.release()
             raise

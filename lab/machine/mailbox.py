@@ -80,6 +80,7 @@ class Mailbox:
         )
         self._argument = image.structure("lab_request").field("argument").offset // 8
         self._ready, self._bugchecked = image.constant("LAB_READY"), image.constant("LAB_BUGCHECKED")
+        self._unguarded, self._watched = image.constant("LAB_UNGUARDED"), image.constant("LAB_WATCHED")
         self._returned, self._refused = image.constant("LAB_RETURNED"), image.constant("LAB_REFUSED")
         self._scratch = self._structure.field("scratch").offset
         self.most_arguments = image.constant("LAB_ARGUMENTS")
@@ -143,8 +144,9 @@ class Mailbox:
         if self._threads.locked():
             self.release()
 
-    def post(self, function: int, arguments: Sequence[int], flags: int = 0) -> None:
+    def post(self, function: int, arguments: Sequence[int], *, guarded: bool = True, watched: bool = False) -> None:
         """Make a request. The mailbox must be acquired and idle."""
+        flags = (0 if guarded else self._unguarded) | (self._watched if watched else 0)
         self._write("request", function, arguments, flags)
         self._words[self._requested] += 1  # last, and x86 keeps the order of stores
         self._had_to_ring = self.ring()

@@ -80,6 +80,7 @@ class Stage:
         self.sources: dict[str, str] = {}
         self._steps = 0
         self._pending: PendingCall | None = None
+        self._call_watch: Breakpoint | None = None
         self._fault_watch: Breakpoint | None = None
         self._space: Space | None = None
         self._now: Snapshot | None = None
@@ -93,22 +94,20 @@ class Stage:
         Page tables are compared with what they were before. The guest stays stopped until it is needed again. Raises
         what `machine.call` does.
         """
-        gdb, kernel, source = self.gdb, self.machine.kernel, self._scenario_line()
-        gdb.interrupt()
+        kernel, source = self.machine.kernel, self._scenario_line()
+        self._watch_calls()
         self._watch_faults(True)
-        end = gdb.break_at(int(kernel.symbol(RETURN_SITE).address), temporary=True)
         self.run_on()
         tables = self._tables(self.snapshot())
-        self._pending = pending = self.machine.post(function, *arguments)
-        stop = gdb.wait_stopped()
+        self._pending = pending = self.machine.post(function, *arguments, watched=True)
+        stop = self.gdb.wait_stopped()
         self.machine.check(f"during the call of {function}")
         self._now = self.machine.snapshot()
         now = self.snapshot()
         changes = diff(tables, self._tables(now), now.state)
         target = find_target(kernel, function)
         text = call_text(kernel, target, pending.arguments)
-        if stop.breakpoint != end.number:
-            gdb.delete(end)
+        if self._fault_watch is not None and stop.breakpoint == self._fault_watch.number:
             fault = Halt("fault", function, stop.address, f"{text} does not return: a fault is being handled")
             self.run_on()
             return TracedCall(pending.wait(), (fault,), changes, source)
@@ -160,6 +159,11 @@ class Stage:
     def gdb(self) -> Gdb:
         """GDB, connected when first needed."""
         return self.machine.gdb
+
+    def _watch_calls(self) -> None:
+        """Have GDB stop the guest where calls return to that are watched, from now on."""
+        if self._call_watch is None:
+            self._call_watch = self.gdb.break_at(int(self.machine.kernel.symbol(RETURN_SITE).address))
 
     def _watch_faults(self, wanted: bool) -> None:
         """Have GDB stop the guest where it handles exceptions, or not."""
