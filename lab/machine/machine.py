@@ -96,7 +96,7 @@ class Machine:
         try:
             self._bring_up()
             if self._idle_gdb is not None:
-                self._finish_gdb(self._idle_gdb)
+                self._finish_attach(self._idle_gdb)
         except BaseException:
             self.close()
             raise
@@ -125,13 +125,15 @@ class Machine:
         self._folder = Folder.create(runtime_directory(), self.name or None)
         if self.name:
             self.options = self.options.with_kernel(_keep_kernel(source, self._folder.path))
+        if self._wants_gdb:
+            self._idle_gdb = self._start_gdb(self._folder.path)  # before QEMU: it takes longer to start
         self._qemu = Qemu.start(self.options, self._folder, lasting=bool(self.name))
         if self.name:
             from lab.machine.record import Record
 
             Record.of(self.name, self.options, source, self._qemu).save(self._folder.path)
-        if self._wants_gdb:
-            self._idle_gdb = self._start_gdb(resume=not self.options.frozen)
+        if self._idle_gdb is not None:
+            self._begin_attach(self._idle_gdb, resume=not self.options.frozen)
 
     @classmethod
     def attach(cls, record: Record, folder: Path, *, timeout: float = START_TIMEOUT) -> Self:
@@ -297,39 +299,45 @@ class Machine:
             return self._gdb
         was_running = self.is_running
         with uninterrupted():
-            self._idle_gdb = self._idle_gdb or self._start_gdb(resume=was_running)
-        return self._finish_gdb(self._idle_gdb)
+            if self._idle_gdb is None:
+                self._idle_gdb = self._start_gdb(self.qemu.folder)
+                self._begin_attach(self._idle_gdb, resume=was_running)
+        return self._finish_attach(self._idle_gdb)
 
     @property
     def has_gdb(self) -> bool:
         """Whether GDB is connected already."""
         return self._gdb is not None
 
-    def _finish_gdb(self, gdb: Gdb) -> Gdb:
-        try:
+    def _begin_attach(self, gdb: Gdb, *, resume: bool) -> None:
+        """Have GDB connect by itself, as soon as it and QEMU are there."""
+        with self._giving_up(gdb):
+            gdb.begin_attach(self.qemu.folder / "gdb", resume=resume)
+
+    def _finish_attach(self, gdb: Gdb) -> Gdb:
+        with self._giving_up(gdb):
             gdb.finish_attach()
+        self._gdb, self._idle_gdb = gdb, None
+        return gdb
+
+    @contextmanager
+    def _giving_up(self, gdb: Gdb) -> Iterator[None]:
+        """End a GDB that could not connect, so that the next one can try."""
+        try:
+            yield
         except BaseException:
             gdb.close(detach=False)
             self._idle_gdb = None
             raise
-        self._gdb, self._idle_gdb = gdb, None
-        return gdb
 
-    def _start_gdb(self, *, resume: bool) -> Gdb:
-        """Start GDB; it connects by itself, as soon as it and QEMU are there."""
+    def _start_gdb(self, folder: Path) -> Gdb:
         from lab.machine.gdb import Gdb
 
         def check(during: str, patience: float) -> None:
             if self.qemu.process.wait(patience):
                 self.check(during)
 
-        gdb = Gdb(self.qemu.folder, self.options.kernel, check)
-        try:
-            gdb.begin_attach(self.qemu.folder / "gdb", resume=resume)
-        except BaseException:
-            gdb.close()
-            raise
-        return gdb
+        return Gdb(folder, self.options.kernel, check)
 
     def disconnect_gdb(self, *, resume: bool = True) -> None:
         """End GDB, and with it all breakpoints. The guest runs on, or is paused where it is."""
