@@ -256,7 +256,7 @@ def _build_id(elf: ELFFile) -> list[object]:
         for note in section.iter_notes() if isinstance(section, NoteSection) else ():
             if note["n_type"] == "NT_GNU_BUILD_ID":
                 return [note["n_offset"] + note["n_size"] - note["n_descsz"], note["n_desc"]]
-    raise ValueError("the image has no build ID: link it with --build-id")
+    raise ValueError("the image has no build ID, by which it is told from others: link it with --build-id=sha1")
 
 
 def _symbol_values(table: SymbolTableSection) -> dict[str, int]:
@@ -322,7 +322,11 @@ def main(arguments: list[str]) -> int:
         return 2
     source, target = map(Path, arguments)
     text = io.StringIO()
-    _write(extract(source), text)
+    try:
+        _write(extract(source), text)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
     fresh = target.with_suffix(".new")
     fresh.write_text(text.getvalue())
     fresh.replace(target)

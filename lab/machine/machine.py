@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Self
 from lab.errors import GuestError, HostError, UsageError
 from lab.machine import autopsy
 from lab.machine.folder import Folder
-from lab.machine.host import OWN_KERNEL, find_image, runtime_directory
+from lab.machine.host import OWN_KERNEL, find_image, find_program, runtime_directory
 from lab.machine.process import Process, uninterrupted
-from lab.machine.qemu import MONITORS, MachineOptions, Qemu, ram_banks
+from lab.machine.qemu import EMULATOR, MONITORS, MachineOptions, Qemu, ram_banks
 from lab.machine.waiting import wait_until
 
 # Whatever is not needed to start QEMU is imported while it boots.
@@ -122,6 +122,7 @@ class Machine:
 
     def _launch(self) -> None:
         source = find_image(self.options.kernel)
+        find_program(EMULATOR)  # what is missing first of all is said first of all
         self._folder = Folder.create(runtime_directory(), self.name or None)
         if self.name:
             self.options = self.options.with_kernel(_keep_kernel(source, self._folder.path))

@@ -403,7 +403,7 @@ def kernel_with_checks(pytester: pytest.Pytester) -> Path:
     target = ["-target", "x86_64-freestanding-none", "-mcpu=x86_64-mmx-sse-sse2+soft_float", "-fno-sanitize=all"]
     flags = ["-std=gnu11", "-O2", "-g", "-fPIE", "-ffreestanding", "-mno-red-zone", "-fvisibility=hidden"]
     subprocess.run([*zig, "cc", *target, *flags, f"-I{guest}/include", "-c", source, "-o", more], check=True)
-    linker = ["-T", guest / "boot/kernel.ld", "-static", "-z", "max-page-size=4096", "--build-id=none"]
+    linker = ["-T", guest / "boot/kernel.ld", "-static", "-z", "max-page-size=4096", "--build-id=sha1"]
     linker += ["--no-dynamic-linker", "--eh-frame-hdr", "-o", kernel]
     subprocess.run([*zig, "ld.lld", *linker, *sorted((OWN_KERNEL.parent / "build").rglob("*.o")), more], check=True)
     subprocess.run([sys.executable, "-m", "lab.kernel.extract", kernel, kernel.with_suffix(".json")], check=True)

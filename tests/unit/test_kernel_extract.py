@@ -122,5 +122,12 @@ def test_stale_or_missing_description_is_an_error(tmp_path: Path) -> None:
         KernelImage.load(elf)
 
 
+def test_an_image_that_cannot_be_described_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["/bin/true", str(tmp_path / "kernel.json")]) == 1
+
+    assert capsys.readouterr().err == "/bin/true has no symbol table: link it without --strip\n"
+    assert not (tmp_path / "kernel.json").exists()
+
+
 def test_usage() -> None:
     assert main([]) == 2
