@@ -148,6 +148,8 @@ def _lend(item: pytest.Item, *, shared: bool) -> Iterator[Guest]:
         yield guest
     finally:
         lending.__exit__(None, None, None)
+        if not shared:
+            item.stash[LENT].remove(guest)  # it has ended, and has nothing to tell of what fails from here on
 
 
 def _is_lack_of_host(item: pytest.Item, error: Exception) -> bool:

@@ -73,6 +73,7 @@ class Machine:
         self._timeout = timeout
         self._outlives_us = False
         self._is_up = False
+        self._has_ended = False
         self._folder: Folder | None = None
         self._qemu: Qemu | None = None
         self._kernel: KernelImage | None = None
@@ -172,6 +173,7 @@ class Machine:
             self._qmp.close()
 
     def _end(self) -> None:
+        self._has_ended = True
         self._gdb = self._idle_gdb = self._qmp = None
         if self._qemu is not None:
             end = self._qemu.process.close if self._outlives_us else self._qemu.process.kill
@@ -248,12 +250,18 @@ class Machine:
             raise UsageError("this machine is not running; use it in a with statement, or call start()")
         return self._qemu
 
+    def _check_open(self) -> None:
+        """Raise UsageError where there is no QEMU yet, or none any more."""
+        _ = self.qemu
+        if self._has_ended:
+            raise UsageError("this machine has ended; make a new one")
+
     @property
     def memory(self) -> SharedRam:
         """The guest's RAM, by physical addresses."""
         if self._memory is None:
-            _ = self.qemu
-            raise UsageError("this machine has ended")
+            self._check_open()
+            raise UsageError("this machine is only waited for, so its memory is not open; leave `exit` away")
         return self._memory
 
     @property
@@ -267,6 +275,7 @@ class Machine:
     def mailbox(self) -> Mailbox:
         """The mailbox of the guest. Raises UsageError for a guest that is not ours."""
         if self._mailbox is None:
+            self._check_open()
             raise UsageError(f"{self.options.kernel} has no mailbox: only the lab's own kernel can be called")
         return self._mailbox
 
@@ -278,6 +287,7 @@ class Machine:
     @property
     def qmp(self) -> Qmp:
         """The connection to QEMU itself, made when first needed."""
+        self._check_open()
         return self._qmp or self._connect_qmp(START_TIMEOUT)
 
     def _connect_qmp(self, timeout: float) -> Qmp:

@@ -298,6 +298,33 @@ def test_keep_leaves_the_guest_of_a_failed_test(pytester: pytest.Pytester) -> No
             stop(name)
 
 
+def test_guest_that_has_ended_tells_what_it_can(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def late():
+            yield
+            assert False, "too late"
+
+        def test_closes_its_machine(machine, recording):
+            machine.close()
+            assert False
+
+        def test_fails_behind_its_machine(late, machine): ...
+
+        def test_goes_on(machine):
+            assert machine.call.lab_ping(1).ok
+        """
+    )
+    result = run(pytester)
+    result.assert_outcomes(passed=2, failed=1, errors=1)
+    told = sections(result)
+    assert "this machine has ended" in told["guest: state"]
+    assert "this machine has ended" in told["guest: recording"]
+
+
 def test_recording_holds_the_moments_of_a_test(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
