@@ -47,6 +47,11 @@ class LabError(Exception):
 
     exit_code = 1
 
+    @property
+    def sentence(self) -> str:
+        """The message in one line, without the guest's log, which the message of a GuestError may end with."""
+        return str(self).partition("\n")[0]
+
 
 class UsageError(LabError):
     """The caller asked for something that cannot be asked."""
@@ -93,6 +98,10 @@ class NoSuchMachine(HostError):
     """No background machine of that name is running."""
 
 
+LOG_FOLLOWS = "; the log ends with:\n"
+"""Stands between what went wrong and the guest's last words."""
+
+
 class GuestError(LabError):
     """The guest crashed or did not answer; what is needed to find out why stays with the error.
 
@@ -109,6 +118,15 @@ class GuestError(LabError):
         self.log_tail = log_tail
         self.command = command
         self.registers = dict(registers or {})
+
+    @property
+    def sentence(self) -> str:
+        """What went wrong, without the log.
+
+        >>> GuestCrashed("QEMU was killed" + LOG_FOLLOWS + "ready").sentence
+        'QEMU was killed'
+        """
+        return str(self).partition(LOG_FOLLOWS)[0].partition("\n")[0]
 
 
 class GuestCrashed(GuestError):

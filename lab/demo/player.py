@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -41,7 +42,8 @@ class Player:
     then not empty, and the next `next` reveals. A guest that dies is no end: with a `recording` of the same lecture,
     that goes on at the same step, and `notice` says so until it is taken.
 
-    Every method may be called from any thread, and none raises for what guest or audience did.
+    Every method may be called from any thread, and none raises for what guest or audience did. While the guest is at
+    work only what needs it has to wait; how things stand can be asked at any time.
     """
 
     def __init__(
@@ -60,8 +62,8 @@ class Player:
         self._timeline = timeline or live.timeline  # type: ignore[union-attr]
         self._position = 0
         self._asked: int | None = None
-        self._answered: set[int] = set()
-        self._notice = notice
+        self._answered: frozenset[int] = frozenset()
+        self._notices = deque([notice] if notice else [], maxlen=1)
 
     @classmethod
     def open(
@@ -110,14 +112,13 @@ class Player:
     @property
     def question(self) -> Text:
         """What the audience is being asked about the next moment; empty while nothing is asked."""
-        with self._lock:
-            return NO_TEXT if self._asked is None else self._timeline[self._asked].step.question
+        asked = self._asked
+        return NO_TEXT if asked is None else self._timeline[asked].step.question
 
     @property
     def answered(self) -> list[int]:
         """The numbers of the moments that have been shown, before which nothing is asked any more."""
-        with self._lock:
-            return sorted(self._answered)
+        return sorted(self._answered)
 
     @property
     def is_live(self) -> bool:
@@ -127,20 +128,20 @@ class Player:
     @property
     def is_at_guest(self) -> bool:
         """Whether the moment that is shown is the one at which the live guest stands."""
-        with self._lock:
-            return self.is_live and self._position == len(self._timeline) - 1
+        return self.is_live and self._position == len(self._timeline) - 1
 
     @property
     def is_at_end(self) -> bool:
         """Whether there is nothing after the moment that is shown, as far as is known."""
-        with self._lock:
-            return self._position == len(self._timeline) - 1 and (self._live is None or self._live.is_over)
+        live = self._live
+        return self._position == len(self._timeline) - 1 and (live is None or live.is_over)
 
     def take_notice(self) -> Text:
         """What the lecturer has to be told, once; empty when there is nothing."""
-        with self._lock:
-            notice, self._notice = self._notice, NO_TEXT
-            return notice
+        try:
+            return self._notices.pop()
+        except IndexError:
+            return NO_TEXT
 
     # ------------------------------------------------------------------------------------------------------ moving ----
 
@@ -176,7 +177,7 @@ class Player:
 
     def _show(self, number: int) -> None:
         self._position, self._asked = number, None
-        self._answered.add(number)
+        self._answered |= {number}
 
     def _has(self, number: int) -> bool:
         """Whether there is a moment of that number, after playing one more step where that helps."""
@@ -189,22 +190,26 @@ class Player:
         try:
             live.advance()
         except Exception as error:  # noqa: BLE001 - whatever it was, a lecture must not end with a traceback
-            self._take_over(wanted, error)
+            self._take_over(live, wanted, error)
 
-    def _take_over(self, wanted: int, error: Exception) -> None:
-        """Go on with the recording, if that has the wanted moment; else this is how the lecture ends."""
-        recording, why = None, str(error).partition("\n")[0]
+    def _take_over(self, live: Recorder, wanted: int, error: Exception) -> None:
+        """Go on with the recording, if that has the wanted moment; else this is how the lecture ends.
+
+        A lecture that ends as it did when it was recorded, in a bug check say, leaves a guest that can be looked into.
+        """
+        recording, why = None, _sentence(error)
         if self._recording is not None:
             try:
                 recording = self._recording()
             except LabError as missing:
-                why = f"{why}; {missing}"
+                why = f"{why}; {missing.sentence}"
         if recording is not None and wanted < len(recording):
-            self._close_live()
             self._timeline = recording
-            self._notice = _took_over(error)
-        elif recording is None or recording.outcome == "ok":
-            self._notice = Text("The machine has gone: {why}", {"why": why})
+            self._notices.append(_took_over(error))
+            self._close_live()
+        elif recording is None or recording.outcome != live.timeline.outcome:
+            self._notices.append(Text("The machine has gone: {why}", {"why": why}))
+            self._close_live()
 
     # ------------------------------------------------------------------------------------------------------ asking ----
 
@@ -253,4 +258,8 @@ class Player:
 
 
 def _took_over(error: Exception) -> Text:
-    return Text("The machine has gone; the recording goes on. ({why})", {"why": str(error).partition("\n")[0]})
+    return Text("The machine has gone; the recording goes on. ({why})", {"why": _sentence(error)})
+
+
+def _sentence(error: Exception) -> str:
+    return error.sentence if isinstance(error, LabError) else str(error).partition("\n")[0]

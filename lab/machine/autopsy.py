@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from lab.errors import GuestCrashed, GuestError, GuestStopped, GuestTimeout, HostError, LabError
+from lab.errors import LOG_FOLLOWS, GuestCrashed, GuestError, GuestStopped, GuestTimeout, HostError, LabError
 
 if TYPE_CHECKING:
     from lab.kernel.mailbox import BugCheck
@@ -81,7 +81,7 @@ def _error(machine: Machine, kind: type[Error], sentence: str, registers: Mappin
     place = f", at rip {machine.describe(registers['rip'])}" if "rip" in registers else ""
     command = shlex.join(machine.qemu.command)
     tail = log_tail(machine)
-    ending = f"; the log ends with:\n{tail}" if tail else "; the log is empty"
+    ending = f"{LOG_FOLLOWS}{tail}" if tail else "; the log is empty"
     return kind(sentence.replace("{at}", place) + ending, tail, command=command, registers=registers)
 
 

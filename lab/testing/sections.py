@@ -31,7 +31,7 @@ def sections_of_guest(guest: Guest, error: BaseException | None) -> Iterator[tup
         with machine.paused():
             yield from _sections_of_snapshot(machine.snapshot(), guest, error)
     except LabError as trouble:
-        yield "guest: state", str(trouble).partition("; the log ends with:")[0]
+        yield "guest: state", trouble.sentence
     yield "guest: QEMU", shlex.join(machine.qemu.command)
 
 
@@ -49,7 +49,7 @@ def section_of_recording(recording: TestRecording) -> tuple[str, str]:
         recording.moment("The test has failed")
         path = shlex.quote(str(recording.write()))
     except LabError as trouble:
-        return "guest: recording", str(trouble).partition("; the log ends with:")[0]
+        return "guest: recording", trouble.sentence
     last = len(recording.timeline) - 1
     return "guest: recording", f"moments 0 to {last}\nlab regs --from {path}@{last}"
 

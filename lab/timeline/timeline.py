@@ -86,12 +86,15 @@ class Timeline:
             self._versions.setdefault(number, _Versions()).add(moment.number, page)
 
     def amend(self, moment: Moment) -> None:
-        """Put a moment in the place of the last one, which has the same number and nothing but less to tell."""
-        last = self._moments.pop()
+        """Put a moment in the place of the last one, which has the same number and nothing but less to tell.
+
+        Whoever looks at the Timeline meanwhile never sees it shorter than it is.
+        """
+        last = self._moments[-1]
+        for number, page in moment.pages.items():
+            self._versions.setdefault(number, _Versions()).put(moment.number, page)
         pages = {**last.pages, **moment.pages}
-        for number in last.pages:
-            self._versions[number].drop()
-        self.append(replace(moment, pages=pages, console=last.console + moment.console))
+        self._moments[-1] = replace(moment, pages=pages, console=last.console + moment.console)
 
     def snapshot(self, number: int) -> Snapshot:
         """The machine at a moment, for every view; UsageError when there is no such moment."""
@@ -141,12 +144,15 @@ class _Versions:
         self.pages: list[bytes] = []
 
     def add(self, number: int, page: bytes) -> None:
+        self.pages.append(page)  # first, because somebody may be looking on
         self.numbers.append(number)
-        self.pages.append(page)
 
-    def drop(self) -> None:
-        self.numbers.pop()
-        self.pages.pop()
+    def put(self, number: int, page: bytes) -> None:
+        """Add a page, or put it in the place of the one of the same moment."""
+        if self.numbers[-1:] == [number]:
+            self.pages[-1] = page
+        else:
+            self.add(number, page)
 
 
 class _PagesAt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.errors import LabError
+from lab.errors import LOG_FOLLOWS, GuestCrashed
 from lab.memory import Bank, MadeUpSpace
 from lab.scenarios.step import Halt, Source, Step
 from lab.snapshot import Registers
@@ -63,8 +63,8 @@ class DyingRecorder:
 
     def advance(self) -> Moment | None:
         if len(self.timeline) > self._lives:
-            self.is_over = True
-            raise LabError("QEMU was killed\nand more is known of it")
+            self.is_over, self.timeline.outcome = True, "failed"
+            raise GuestCrashed(f"QEMU was killed{LOG_FOLLOWS}ready", "ready")
         if len(self.timeline) == len(self._source):
             self.is_over = True
             return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +13,11 @@ from lab.demo import Player
 from lab.errors import ImageMissing, LabError
 from lab.machine import MachineOptions
 from lab.scenarios import all_scenarios
+from lab.texts import Text
 from lab.timeline import recording
 from tests.unit.made_up import DyingRecorder, made_up_timeline
+
+PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -128,7 +133,53 @@ def test_without_a_recording_what_was_played_stays() -> None:
 
     assert player.position == 2
     assert player.take_notice() == "The machine has gone: QEMU was killed; there is no recording"
+    assert not player.is_live
     assert player.back()
+
+
+def test_a_guest_that_dies_at_the_last_step_is_not_live_any_more() -> None:
+    live = DyingRecorder(made_up_timeline(), lives=3)
+    player = Player(live=live, recording=made_up_timeline)  # type: ignore[arg-type]
+    player.go(3)
+
+    assert not player.next()
+
+    assert (player.is_live, player.is_at_end, live.closed) == (False, True, True)
+    assert (player.position, player.timeline) == (3, live.timeline)
+    assert player.take_notice() == "The machine has gone: QEMU was killed"
+
+
+def test_a_lecture_that_ends_as_it_was_recorded_leaves_its_guest() -> None:
+    live, recorded = DyingRecorder(made_up_timeline(), lives=3), made_up_timeline()
+    recorded.outcome = "failed"
+    player = Player(live=live, recording=lambda: recorded)  # type: ignore[arg-type]
+    player.go(3)
+
+    assert not player.next()
+
+    assert (player.is_live, player.take_notice()) == (True, "")
+
+
+def test_how_things_stand_is_known_while_the_guest_is_at_work() -> None:
+    live, begun, done = DyingRecorder(made_up_timeline(), lives=99), threading.Event(), threading.Event()
+
+    def advance() -> None:
+        begun.set()
+        done.wait()
+
+    live.advance = advance  # type: ignore[method-assign, assignment]
+    player = Player(live=live, notice=Text("Welcome."))  # type: ignore[arg-type]
+    with ThreadPoolExecutor() as threads:
+        working = threads.submit(player.next)
+        assert begun.wait(PATIENCE)
+        try:
+            looking = threads.submit(
+                lambda: (player.question, player.answered, player.is_at_guest, player.is_at_end, player.take_notice())
+            )
+            assert looking.result(PATIENCE) == ("", [], True, False, "Welcome.")
+            assert not working.done()
+        finally:
+            done.set()
 
 
 def test_where_no_machine_starts_the_recording_is_played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
