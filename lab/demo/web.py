@@ -26,6 +26,7 @@ from starlette.routing import Mount, Route
 from lab.demo.export import moment_data
 from lab.demo.page import SCRIPTS, page_css, page_html, script
 from lab.demo.player import Player
+from lab.demo.prompt import acts_on_guest
 from lab.errors import HostError
 from lab.render.html import report_html
 from lab.texts import ENGLISH
@@ -143,7 +144,7 @@ class WebFace:
             case {"do": "next"}:
                 await run_in_threadpool(self.player.next)
             case {"do": "back"}:
-                self.player.back()
+                await run_in_threadpool(self.player.back)
             case {"do": "go", "number": int(number)}:
                 await run_in_threadpool(self.player.go, number)
             case {"do": "blank"}:
@@ -157,7 +158,7 @@ class WebFace:
             case {"line": str(line)}:
                 moments = self.player.timeline
                 report = await run_in_threadpool(self.player.ask, line)
-                if self.player.is_at_guest or self.player.timeline is not moments:
+                if acts_on_guest(line) or self.player.timeline is not moments:  # a view leaves all as it was
                     self._version += 1
                     self._drawn.clear()
                     self._tell()
@@ -249,7 +250,7 @@ class _Guard:
     def _allows(self, scope: Scope) -> bool:
         """Whether token, Host and Origin are ours. A request that changes something has to say its origin."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        token = scope["path"].split("/")[1]
+        token = scope["path"].removeprefix("/").partition("/")[0]  # the path of OPTIONS may be *
         origin = headers.get(b"origin")
         is_ours = origin == self._face.origin if origin or scope["method"] == "POST" else True
         is_sent_here = headers.get(b"host") == self._face.origin.removeprefix("http://")

@@ -237,6 +237,34 @@ def test_the_prompt_answers_and_does_not_steal_keys(open_page: Open) -> None:
     assert page.locator("#answered b").count() == 0
 
 
+def test_what_was_clicked_does_not_take_the_keys_of_the_lecture(open_page: Open) -> None:
+    page = open_page()
+    go_to(page, 1)
+    page.locator("#tab-pool").click()
+    press(page, "ArrowRight")
+    shown(page, 2)
+    expect(page.locator("#tab-pool")).to_have_attribute("aria-selected", "false")
+    page.locator("#progress button").nth(0).click()
+    shown(page, 0)
+    press(page, "Space")
+    shown(page, 1)
+    page.locator("#space [role=button]").first.click()
+    expect(page.locator("#answer")).to_be_visible()
+    press(page, "Escape", "Space")
+    shown(page, 2)
+    expect(page.locator("#answer")).to_be_hidden()
+
+
+def test_the_prompt_lets_the_keys_go_with_its_answer(open_page: Open) -> None:
+    page = open_page()
+    press(page, "/")
+    page.keyboard.type("walk rip")
+    press(page, "Enter")
+    expect(page.locator("#answer")).to_be_visible()
+    press(page, "Escape", "Escape", "ArrowRight")
+    shown(page, 1)
+
+
 # --------------------------------------------------------------------------------------------------- how it looks ----
 
 
@@ -396,13 +424,33 @@ def test_on_a_live_machine_steps_are_played_and_questions_act(live: tuple[Served
     press(page, "ArrowRight", "ArrowRight")
     shown(page, 2)
     ask(page, "call ExAllocatePoolWithTag NonPagedPoolNx 64 Hall")
+    expect(page.locator("#panel-pool")).to_contain_text("Hall")  # drawn anew, with the answer over it
     expect(page.locator("#answered")).to_contain_text("ExAllocatePoolWithTag = 0xfffffa80")
-    ask(page, "pool --tag Hall")
-    expect(page.locator("#answered")).to_contain_text("Hall")
+    expect(page.locator("#answer")).to_be_visible()
     page.locator("#line").blur()
     press(page, "Escape")
     page.locator("#tab-pool").click()
-    expect(page.locator("#panel-pool")).to_contain_text("Hall")
+    expect(page.locator("#panel-pool")).to_be_visible()
+    press(page, "ArrowRight")
+    page.wait_for_selector("html[data-shown^='2?'], html[data-shown='3']")
+
+
+def test_a_view_of_a_live_machine_changes_nothing(live: tuple[Served, Machine], open_page: Open) -> None:
+    one, other = open_page(live[0].url), open_page(live[0].url)
+    press(one, "ArrowRight")
+    shown(other, 1)
+    version = one.evaluate(VERSION)
+    for page in (one, other):
+        ask(page, "walk rip")
+        expect(page.locator("#answered svg.walk")).to_be_visible()
+    assert one.evaluate(VERSION) == version
+    ask(other, "call ExAllocatePoolWithTag NonPagedPoolNx 64 Hall")
+    for page in (one, other):
+        expect(page.locator("#panel-pool")).to_contain_text("Hall")
+        expect(page.locator("#answer")).to_be_visible()
+
+
+VERSION = "async () => (await (await fetch('state')).json()).version"
 
 
 def test_when_the_machine_dies_the_page_says_so_and_stays(live: tuple[Served, Machine], open_page: Open) -> None:

@@ -50,6 +50,10 @@ def test_without_the_token_everything_is_forbidden(served: Served, path: str) ->
     assert request(served, f"/{served.face.token[:-1]}/state")[0] == 403
 
 
+def test_a_request_for_no_path_is_forbidden(served: Served) -> None:
+    assert request(served, "*", method="OPTIONS")[:2] == (403, "403")
+
+
 @pytest.mark.parametrize("host", ["localhost", "lecture.example", "127.0.0.1", "127.0.0.1:1", ""])
 def test_another_name_for_this_computer_is_forbidden(served: Served, host: str) -> None:
     assert request(served, path_of(served, "state"), headers={"Host": host})[0] == 403

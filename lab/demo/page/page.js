@@ -29,9 +29,10 @@ player.onstate = async (state) => {
   const next = state.position < state.last ? await player.moment(state.position + 1).catch(() => null) : null;
   if (mine !== turn) return; // a later key was faster
   hideBits();
-  answers.close();
+  const place = `${state.position}${state.asked ? "?" : ""}`;
+  if (place !== document.documentElement.dataset.shown) answers.close(); // an answer stays as long as its moment
   face.show(state, moment, next);
-  document.documentElement.dataset.shown = `${state.position}${state.asked ? "?" : ""}`;
+  document.documentElement.dataset.shown = place;
 };
 
 const keys = {
@@ -80,6 +81,9 @@ document.addEventListener("keydown", (event) => {
   action();
 });
 
+// What was clicked with the pointer must not have the keys of the lecture from then on.
+const release = (event) => event.detail && event.target.closest?.("button, [role=button]")?.blur();
+document.addEventListener("click", release, { capture: true });
 find("#next").addEventListener("click", keys.ArrowRight);
 find("#back").addEventListener("click", keys.ArrowLeft);
 find("#help").addEventListener("click", keys["?"]);

@@ -68,7 +68,8 @@ export class Answers {
     const place = find("#answered");
     if (html === null) place.textContent = this.labels.unknown;
     else place.innerHTML = html;
-    if (this.drawer.hidden) this.before = document.activeElement;
+    const focus = document.activeElement;
+    if (this.drawer.hidden) this.before = focus.matches("input") ? null : focus; // the prompt would keep all keys
     this.drawer.hidden = false;
     this.drawer.scrollTop = 0;
     hop(place);

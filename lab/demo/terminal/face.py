@@ -16,6 +16,7 @@ from textual.widgets import Input, Label, Static
 
 from lab.demo.fragments import panel_of
 from lab.demo.player import Player
+from lab.demo.prompt import acts_on_guest
 from lab.demo.scene import Scene, Walked, scene
 from lab.demo.terminal import looks
 from lab.demo.terminal.arrange import ALONE, AROUND, EVERYTHING, NO_PANELS, TWO_ROWS, Arrangement, arrange
@@ -310,7 +311,7 @@ class TerminalFace(App[None]):
     def _ask(self, line: str) -> Report:
         """The answer; what the live guest did for it changes its moment."""
         report = self.player.ask(line)
-        if self.player.is_at_guest:
+        if acts_on_guest(line):
             self._scenes.pop(self.player.position, None)
         return report
 
