@@ -14,6 +14,8 @@ from lab.errors import UsageError
 from lab.views.registry import Kind, Parameter
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from lab.machine import MachineOptions
     from lab.scenarios.registry import Scenario
     from lab.snapshot import Snapshot
@@ -160,9 +162,21 @@ class ScenarioVerbs(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put in the default scenario where none is named."""
         wants_help = args[:1] and args[0] in ctx.help_option_names
-        if self._default and not wants_help and (not args or args[0].startswith("-")):
+        is_unnamed = args[0].startswith("-") if args else not ctx.resilient_parsing  # completion asks for the name
+        if self._default and not wants_help and is_unnamed:
             args = [self._default, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The scenarios; and the options of the default one, which need no name before them."""
+        found = super().shell_complete(ctx, incomplete)
+        if self._default and incomplete.startswith("-"):
+            command = self.get_command(ctx, self._default)
+            if command is not None:
+                inner = command.make_context(self._default, [], parent=ctx, resilient_parsing=True)
+                known = {each.value for each in found}
+                found += [each for each in command.shell_complete(inner, incomplete) if each.value not in known]
+        return found
 
 
 def language_option(function: Decorated) -> Decorated:

@@ -32,13 +32,20 @@ class Outcome:
 
 
 Lab = Callable[..., Outcome]
+Bash = Callable[[str], Outcome]
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
+def environment() -> Iterator[dict[str, str]]:
+    """Variables with a runtime directory of their own, and with `lab` on the path."""
+    base = tempfile.mkdtemp(prefix="lab-")
+    yield {**os.environ, "LAB_RUNTIME_DIR": base, "PATH": f"{LAB.parent}:{os.environ['PATH']}"}
+    shutil.rmtree(base)
+
+
+@pytest.fixture(scope="module")
+def lab(environment: dict[str, str]) -> Iterator[Lab]:
     """A caller of `lab` with a runtime directory of its own; machines left running are ended afterwards."""
-    base = Path(tempfile.mkdtemp(prefix="lab-"))
-    environment = {**os.environ, "LAB_RUNTIME_DIR": str(base)}
 
     def call(*arguments: str, stdin: str = "", **variables: str) -> Outcome:
         done = subprocess.run(
@@ -54,4 +61,16 @@ def lab() -> Iterator[Lab]:
 
     yield call
     call("stop", "--all")
-    shutil.rmtree(base)
+
+
+@pytest.fixture(scope="module")
+def bash(environment: dict[str, str]) -> Bash:
+    """A caller of bash, with the runtime directory of `lab`: for pipes, redirections and completion."""
+
+    def call(script: str) -> Outcome:
+        done = subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False, env=environment
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return call

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+
 import pytest
 
-from tests.cli.conftest import Lab
+from tests.cli.conftest import Bash, Lab
 
 VERBS = [
     "aliases",
@@ -99,6 +103,22 @@ def test_completion_prints_a_script(lab: Lab, shell: str) -> None:
 
     assert outcome.code == 0
     assert "_LAB_COMPLETE" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("run ", "mdl-remap"),
+        ("run md", "mdl-remap"),
+        ("run --fa", "--fail"),
+        ("run --fail pool --la5", "--la57"),
+        ("record md", "mdl-remap"),
+    ],
+)
+def test_completion_offers_what_may_come_next(bash: Bash, words: str, offered: str) -> None:
+    outcome = bash(f"COMP_WORDS='lab {words}' COMP_CWORD={words.count(' ') + 1} _LAB_COMPLETE=bash_complete lab")
+
+    assert f"plain,{offered}" in outcome.out.splitlines()
 
 
 def test_run_shows_both_walks_and_ends_with_0(lab: Lab) -> None:
