@@ -9,15 +9,21 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import io
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from lab import __version__
-from lab.errors import LabError
+from lab.errors import HostError, LabError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 __all__ = ["main"]
 
@@ -82,18 +88,24 @@ def main() -> None:
     not answer · 130 Ctrl-C.
     """
     gc.disable()  # a verb is over before there is anything worth collecting; those that last turn it on again
-    code = _run()
+    _take_streams()
+    code = _code_of(_run)
     atexit._run_exitfuncs()  # noqa: SLF001 - what is open is closed, as at any exit
-    with suppress(BrokenPipeError):
-        sys.stdout.flush()
+    code = _code_of(sys.stdout.flush) or code
     sys.stderr.flush()
     os._exit(code)  # else the interpreter would take itself apart first, as long as two calls of the guest take
 
 
 def _run() -> int:
+    code = cli.main(standalone_mode=False)
+    sys.stdout.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _code_of(action: Callable[[], int | None]) -> int:
+    """The exit code that an action asks for, by what it returns or raises; an error is told in its own words."""
     try:
-        code = cli.main(standalone_mode=False)
-        sys.stdout.flush()
+        return action() or 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -102,8 +114,68 @@ def _run() -> int:
     except LabError as error:
         click.echo(f"lab: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        return 0  # the reader of our output has gone (`lab map | head`): nothing to say, and nobody to say it to
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return code if isinstance(code, int) else 0
+        if end.code is None or isinstance(end.code, int):
+            return (end.code or 0) & 0xFF
+        click.echo(end.code, err=True)
+        return 1
+
+
+# ------------------------------------------------------------------------------------------------------ streams ----
+
+
+class _Answers(io.FileIO):
+    """Standard output that ends the verb when nobody takes the answer any more, and takes all else in silence then.
+
+    A reader that has gone (`lab map | head`) has seen what it wanted: SystemExit, which click lets pass, unlike
+    BrokenPipeError. HostError for all else, such as a full disk.
+    """
+
+    _is_over = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        if self._is_over:
+            return memoryview(data).nbytes
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            self._is_over = True
+            raise SystemExit(0) from None
+        except OSError as error:
+            self._is_over = True
+            raise HostError(f"cannot write the answer to stdout: {error.strerror}; send it elsewhere") from error
+
+
+class _Complaints(io.FileIO):
+    """Standard error: a complaint that cannot be heard changes nothing."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        with suppress(OSError):
+            return super().write(data)
+        return memoryview(data).nbytes
+
+
+def _take_streams() -> None:
+    """See to it that the three standard streams are there, and that writing to them raises nothing unforeseen."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed by whoever started us, and the next file or socket would get its number
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - as long as we live
+    # What an encoding lacks, as Latin-1 does the arrow, is a question mark.
+    sys.stdout = _text(_Answers(1, "w", closefd=False), sys.stdout, "replace")
+    sys.stderr = _text(_Complaints(2, "w", closefd=False), sys.stderr, "backslashreplace")
+
+
+def _text(raw: io.FileIO, before: TextIO | None, errors: str) -> io.TextIOWrapper:
+    """A stream for text, in the encoding of the one that was there before."""
+    lines, at_once = getattr(before, "line_buffering", False), getattr(before, "write_through", False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=before.encoding if before else "utf-8",
+        errors=errors,
+        newline="\n",
+        line_buffering=lines,
+        write_through=at_once,
+    )

@@ -267,7 +267,7 @@ def write_file(name: str, text: str) -> None:
     from pathlib import Path
 
     try:
-        Path(name).write_text(text)
+        Path(name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {name}: {error.strerror}; give a file in a folder you may write to") from error
 

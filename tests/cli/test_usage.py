@@ -121,6 +121,50 @@ def test_completion_offers_what_may_come_next(bash: Bash, words: str, offered: s
     assert f"plain,{offered}" in outcome.out.splitlines()
 
 
+def test_a_reader_that_goes_is_no_error(bash: Bash) -> None:
+    outcome = bash(
+        "set -o pipefail; lab run | head -1; echo $?; for verb in ps quirks --help; do lab $verb | true; done"
+    )
+
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == [
+        "mdl-remap: One frame, two addresses: map the MDL of a nonpaged pool page a second time.",
+        "0",
+    ]
+    assert bash("ls $LAB_RUNTIME_DIR").out == ""
+
+
+@pytest.mark.parametrize("verb", ["run", "ps", "--help"])
+def test_a_full_disk_is_named_in_a_sentence(bash: Bash, verb: str) -> None:
+    outcome = bash(f"lab {verb} > /dev/full")
+
+    assert outcome.code == 3
+    assert outcome.err == "lab: cannot write the answer to stdout: No space left on device; send it elsewhere\n"
+    assert bash("ls $LAB_RUNTIME_DIR").out == ""
+
+
+@pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_without_standard_streams_a_verb_does_what_it_does(bash: Bash, streams: str) -> None:
+    for verb, code in (("run --json", 0), ("ps", 0), ("walk nope --from nope.lab", 2)):
+        outcome = bash(f"lab {verb} {streams}")
+
+        assert outcome.code == code, outcome.err
+        assert "Traceback" not in outcome.err
+        assert ">" in streams or verb != "run --json" or json.loads(outcome.out)["outcome"] == "ok"
+
+
+def test_a_complaint_that_cannot_be_heard_does_not_change_the_exit_code(bash: Bash) -> None:
+    assert bash("lab walk nope --from nope.lab 2>/dev/full").code == 2
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_what_an_encoding_lacks_is_left_out(lab: Lab, encoding: str) -> None:
+    outcome = lab("run", "--fail", "pool", PYTHONIOENCODING=encoding)
+
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "Everything is as before" in outcome.out
+
+
 def test_run_shows_both_walks_and_ends_with_0(lab: Lab) -> None:
     outcome = lab("run")
 
