@@ -50,13 +50,22 @@ def _check(subject: str, look: Callable[[], str]) -> Finding:
 
 def _program(name: str) -> Callable[[], str]:
     def look() -> str:
-        from lab.machine.host import find_program
+        from lab.machine.host import find_program, remedy
 
         path = find_program(name)
-        answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
-        first = next(iter(answer.stdout.splitlines()), "")
+        try:
+            answer = subprocess.run([path, "--version"], capture_output=True, timeout=PATIENCE, check=False)
+        except subprocess.TimeoutExpired:
+            raise HostError(
+                f"{path} does not answer to --version; install it anew with: {remedy(name, anew=True)}"
+            ) from None
+        except OSError as error:
+            raise HostError(
+                f"{path} does not run ({error.strerror}); install it anew with: {remedy(name, anew=True)}"
+            ) from error
+        first = next(iter(answer.stdout.decode(errors="replace").splitlines()), "")
         if answer.returncode or not first:
-            raise HostError(f"{path} does not run; install it anew with: sudo apt-get install --reinstall {name}")
+            raise HostError(f"{path} does not run; install it anew with: {remedy(name, anew=True)}")
         return f"{first} ({path})"
 
     return look
@@ -93,6 +102,9 @@ def _room() -> str:
         raise HostError(f"only {free >> 10} MiB of memory are free for guests; end a machine with: lab stop")
     return f"{free >> 10} MiB free for guests; sockets and logs go to {path}"
 
+
+PATIENCE = 5.0
+"""Seconds that a program is given to tell its version: many times what it takes on a busy host."""
 
 MEMORY = Path("/proc/meminfo")
 

@@ -10,13 +10,10 @@ from pathlib import Path
 import lab
 from lab.errors import HostError, ImageMissing, ToolMissing
 
-__all__ = ["find_program", "find_image", "runtime_directory", "OWN_KERNEL"]
+__all__ = ["find_program", "find_image", "remedy", "runtime_directory", "OWN_KERNEL"]
 
-REMEDIES = {
-    "qemu-system-x86_64": "sudo apt-get install qemu-system-x86",
-    "gdb": "sudo apt-get install gdb",
-    "setpriv": "sudo apt-get install util-linux",
-}
+PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "gdb": "gdb", "setpriv": "util-linux"}
+"""The Debian packages that hold the programs the lab starts."""
 
 IMAGES = Path(lab.__path__[0]).parent / "images"
 """The same as in lab.kernel.image, which takes longer to import than a machine may take to start."""
@@ -38,8 +35,19 @@ def find_program(name: str) -> str:
     """
     path = shutil.which(name)
     if path is None:
-        raise ToolMissing(name, REMEDIES.get(name, f"your package manager ({name})"))
+        raise ToolMissing(name, remedy(name))
     return path
+
+
+def remedy(name: str, *, anew: bool = False) -> str:
+    """Return the command that installs a program; with `anew`, one that is there and does not work.
+
+    >>> remedy("qemu-system-x86_64", anew=True)
+    'sudo apt-get install --reinstall qemu-system-x86'
+    """
+    if name not in PACKAGES:
+        return f"your package manager ({name})"
+    return f"sudo apt-get install {'--reinstall ' if anew else ''}{PACKAGES[name]}"
 
 
 def find_image(path: Path | None = None) -> Path:

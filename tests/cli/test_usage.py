@@ -90,6 +90,24 @@ def test_doctor_names_the_command_that_installs_qemu(lab: Lab) -> None:
     assert "apt-get install qemu-system-x86" in outcome.out
 
 
+@pytest.mark.parametrize(
+    ("script", "says"), [("exec sleep 60", "does not answer to --version"), ("exit 1", "does not run")]
+)
+def test_doctor_finds_a_qemu_that_does_not_work_and_names_its_package(
+    lab: Lab, tmp_path: Path, script: str, says: str
+) -> None:
+    qemu = tmp_path / "qemu-system-x86_64"
+    qemu.write_text(f"#!/bin/sh\n{script}\n")
+    qemu.chmod(0o755)
+
+    outcome = lab("doctor", "--json", PATH=f"{tmp_path}:{os.environ['PATH']}")
+
+    assert (outcome.code, outcome.err) == (3, "")
+    text = next(each["text"] for each in outcome.json["checks"] if each["subject"] == "qemu")
+    assert says in text
+    assert text.endswith("sudo apt-get install --reinstall qemu-system-x86")
+
+
 def test_run_without_qemu_ends_with_3_and_says_what_to_install(lab: Lab) -> None:
     outcome = lab("run", PATH="/nonexistent")
 
