@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from lab.cli.common import name_option
+from lab.errors import LabError, UsageError
 
 __all__ = ["command"]
 
@@ -17,7 +20,7 @@ va, pa    make virtual and physical addresses"""
 
 @click.command()
 @name_option
-def command(machine_name: str | None) -> None:
+def command(machine_name: str | None) -> int:
     """Open Python with the running machine as `machine`; reads a script from stdin when that is no terminal."""
     import code
     import gc
@@ -35,11 +38,12 @@ def command(machine_name: str | None) -> None:
             with machine.paused():
                 found = find_view(view)
                 if found is None:
-                    raise click.UsageError(f"there is no view {view!r}")
+                    raise UsageError(f"there is no view {view!r}")
                 report = found.run(machine.snapshot(), arguments)
             click.echo(render_text(report, color=sys.stdout.isatty()), nl=False)
 
         names = {
+            "__name__": "__main__",
             "machine": machine,
             "snapshot": machine.snapshot,
             "show": show,
@@ -48,5 +52,18 @@ def command(machine_name: str | None) -> None:
         }
         if sys.stdin.isatty():
             code.interact(banner=BANNER.format(name=machine.name), local=names, exitmsg="")
-        else:
-            exec(compile(sys.stdin.read(), "<stdin>", "exec"), names)  # noqa: S102 - running it is the verb's purpose
+            return 0
+        return _run_script(sys.stdin.buffer.read(), names)
+
+
+def _run_script(source: bytes, names: dict[str, Any]) -> int:
+    """Run a script as `python` does: a traceback of it alone for what it does not catch, and SystemExit is its end."""
+    import traceback
+
+    try:
+        exec(compile(source, "<stdin>", "exec", dont_inherit=True), names)  # noqa: S102 - this is the verb's purpose
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the script's own
+        ours = error.__traceback__
+        traceback.print_exception(error.with_traceback(ours and ours.tb_next))
+        return error.exit_code if isinstance(error, LabError) else 1
+    return 0

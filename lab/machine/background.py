@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import GuestError, HostError, NoSuchMachine, UsageError
-from lab.machine.folder import folders
-from lab.machine.host import runtime_directory
+from lab.machine.folder import check_name, folders
+from lab.machine.host import find_image, find_program, runtime_directory
 from lab.machine.machine import Machine
 from lab.machine.process import Process
-from lab.machine.qemu import MONITORS, MachineOptions
+from lab.machine.qemu import EMULATOR, MONITORS, MachineOptions
 from lab.machine.record import Record
 
 __all__ = ["BackgroundMachine", "DEFAULT_NAME", "attach", "boot", "machines", "reboot", "stop"]
 
 DEFAULT_NAME = "lab"
+
+BY_ARGUMENT = "name one of"
+"""How a machine is chosen where its name is an argument, and no option."""
 
 PATIENCE = 1.0
 """Seconds that a machine is given to tell its state."""
@@ -45,8 +48,9 @@ def boot(name: str = DEFAULT_NAME, options: MachineOptions | None = None) -> Mac
     >>> [each.name for each in machines()]
     ['demo']
 
-    Raises UsageError when a machine of that name is running, and what `Machine` raises.
+    Raises UsageError when a machine of that name is running or none can have it, and what `Machine` raises.
     """
+    check_name(name)
     return Machine(options, name=name).start()
 
 
@@ -77,7 +81,7 @@ def stop(name: str | None = None) -> str:
 
     Raises NoSuchMachine and UsageError as `attach` does.
     """
-    _, record = _choose(name)
+    _, record = _choose(name, BY_ARGUMENT)
     with suppress(ProcessLookupError):  # it ended by itself meanwhile, which is what was wanted
         Process(record.pid, started=record.started).kill()
     _records()  # QEMU's end has freed the lock of its folder, so that it is removed now
@@ -85,9 +89,13 @@ def stop(name: str | None = None) -> str:
 
 
 def reboot(name: str | None = None) -> Machine:
-    """End a background machine and boot it anew, with the same options and the kernel as it is built now."""
-    _, record = _choose(name)
-    options = record.options.with_kernel(record.source)
+    """End a background machine and boot it anew, with the same options and the kernel as it is built now.
+
+    Raises what `stop` raises, and ImageMissing or ToolMissing before anything is ended that could not boot again.
+    """
+    _, record = _choose(name, BY_ARGUMENT)
+    options = record.options.with_kernel(find_image(record.source))
+    find_program(EMULATOR)
     return boot(stop(record.name), options)
 
 
@@ -97,7 +105,7 @@ def _records() -> dict[str, tuple[Path, Record]]:
     return {name: (path, record) for name, (path, record) in found.items() if record is not None}
 
 
-def _choose(name: str | None) -> tuple[Path, Record]:
+def _choose(name: str | None, how: str = "choose one by --name") -> tuple[Path, Record]:
     records = _records()
     if name is not None and name not in records:
         there = f"running are: {', '.join(records)}" if records else "none is running; boot one with: lab boot"
@@ -105,7 +113,7 @@ def _choose(name: str | None) -> tuple[Path, Record]:
     if not records:
         raise NoSuchMachine("no machine is running; boot one with: lab boot")
     if name is None and len(records) > 1:
-        raise UsageError(f"several machines are running; choose one by --name: {', '.join(records)}")
+        raise UsageError(f"several machines are running; {how}: {', '.join(records)}")
     return records[name] if name is not None else next(iter(records.values()))
 
 

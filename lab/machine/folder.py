@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lab.errors import HostError, UsageError
 
-__all__ = ["Folder", "folders", "try_lock"]
+__all__ = ["Folder", "check_name", "folders", "try_lock"]
 
 LOCK = "machine.lock"
 """Also the mark by which a folder is known as ours: nothing without it is ever removed."""
@@ -46,7 +46,7 @@ class Folder:
         Raises UsageError for a name that is taken or cannot be one, HostError where sockets would not fit.
         """
         if name is not None:
-            _check_name(name)
+            check_name(name)
         path = base / (name or f".{os.urandom(6).hex()}")
         if len(os.fsencode(path / "monitor-9")) > LONGEST_SOCKET_PATH:
             raise HostError(f"{base} is too long a path for sockets; set LAB_RUNTIME_DIR to a shorter one")
@@ -114,7 +114,8 @@ def _is_left_over(path: Path) -> bool:
     return lock is not None
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """UsageError when this cannot be the name of a machine."""
     if not name or len(name) > LONGEST_NAME or name[0] in "-." or not NAME_CHARACTERS.issuperset(name):
         raise UsageError(
             f"{name!r} cannot name a machine: use up to {LONGEST_NAME} letters, digits, `_`, `-` and `.`, not first"

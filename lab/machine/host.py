@@ -54,8 +54,8 @@ def find_image(path: Path | None = None) -> Path:
     """Return the path of the kernel image to boot, our own by default; ImageMissing when there is none."""
     image = path or OWN_KERNEL
     if not image.is_file():
-        remedy = "build it with: make kernel" if path is None else "give the path of an ELF file"
-        raise ImageMissing(f"there is no kernel image at {image}; {remedy}")
+        what_helps = "build it with: make kernel" if image == OWN_KERNEL else "give the path of an ELF file"
+        raise ImageMissing(f"there is no kernel image at {image}; {what_helps}")
     return image
 
 

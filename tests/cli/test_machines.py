@@ -112,12 +112,32 @@ def test_shell_runs_a_script_from_stdin_with_the_machine_at_hand(running: Lab) -
     assert outcome.out == "2 0x1000\n"
 
 
+@pytest.mark.parametrize(
+    ("script", "code", "err"),
+    [
+        ("import sys; sys.exit('bye')", 1, "bye\n"),
+        ("raise SystemExit(300)", 300 & 0xFF, ""),
+        ("raise EOFError", 1, 'Traceback (most recent call last):\n  File "<stdin>", line 1, in <module>\nEOFError\n'),
+        ("if __name__ != '__main__': raise SystemExit(5)", 0, ""),
+        ("show('nothing')", 2, None),
+    ],
+)
+def test_shell_ends_as_python_does(running: Lab, script: str, code: int, err: str | None) -> None:
+    outcome = running("shell", stdin=script)
+
+    assert (outcome.code, outcome.out) == (code, "")
+    assert outcome.err == (outcome.err if err is None else err)
+
+
 def test_two_machines_must_be_told_apart_by_name(running: Lab) -> None:
     assert running("boot", "other", "--ram", "128M").code == 0
 
     unclear, clear = running("regs"), running("regs", "--name", "other")
 
     assert (unclear.code, clear.code) == (2, 0)
+    assert "choose one by --name: lab, other" in unclear.err
+    for verb in ("stop", "reboot"):
+        assert "name one of: lab, other" in running(verb).err
     assert running("reboot", "other").code == 0
     assert running("stop", "other").code == 0
 

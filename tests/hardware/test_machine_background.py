@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.errors import GuestCrashed, HostError, NoSuchMachine, QemuFailed, UsageError
+from lab.errors import GuestCrashed, HostError, ImageMissing, NoSuchMachine, QemuFailed, ToolMissing, UsageError
 from lab.machine import Machine, MachineOptions, attach, boot, machines, reboot, stop
 from lab.machine.folder import LOCK
 from lab.machine.qmp import Qmp
@@ -99,7 +99,7 @@ def test_names() -> None:
         boot("one")
     with pytest.raises(NoSuchMachine, match="no machine is called 'two'; running are: one"):
         attach("two")
-    for bad in ("../x", ".hidden", "-x", "a b", "x" * 40):
+    for bad in ("", "../x", ".hidden", "-x", "a b", "x" * 40):
         with pytest.raises(UsageError, match="cannot name a machine"):
             boot(bad)
     boot("two").close()
@@ -117,6 +117,22 @@ def test_reboot_keeps_the_options() -> None:
         assert machine.options.ram == 96 << 20
         assert machine.snapshot().guest.variable("lab_options")["verifier"] == 1
         assert machine.name == "one"
+
+
+def test_reboot_ends_nothing_that_could_not_boot_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, kernel = MachineOptions().kernel, tmp_path / "kernel.elf"
+    for suffix in (".elf", ".json"):
+        kernel.with_suffix(suffix).write_bytes(source.with_suffix(suffix).read_bytes())
+    boot("one", MachineOptions(kernel=kernel)).close()
+    kernel.rename(tmp_path / "moved.elf")
+    with pytest.raises(ImageMissing, match="give the path of an ELF file"):
+        reboot("one")
+    (tmp_path / "moved.elf").rename(kernel)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", str(tmp_path))
+        with pytest.raises(ToolMissing):
+            reboot("one")
+    assert [each.state for each in machines()] == ["ready"]
 
 
 def test_states() -> None:

@@ -142,6 +142,9 @@ def test_missing_programs_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyP
         find_program("gdb")
     with pytest.raises(ImageMissing, match=r"no kernel image at .*none\.elf"):
         find_image(tmp_path / "none.elf")
+    monkeypatch.setattr(host, "OWN_KERNEL", tmp_path / "own.elf")
+    with pytest.raises(ImageMissing, match="build it with: make kernel"):
+        find_image(tmp_path / "own.elf")
 
 
 def test_runtime_directory_is_made_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
