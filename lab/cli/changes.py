@@ -12,6 +12,7 @@ from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.snapshot.changes import EntryChange
+    from lab.views.report import Report
 
 __all__ = ["command"]
 
@@ -34,22 +35,23 @@ def command(as_json: bool, color: str, html: str | None, svg: str | None, **sour
     if source["socket"] is not None:
         raise UsageError("lab changes remembers what it saw of a machine of ours; it cannot --attach to another")
     recording = source["recording"]
-    changes = _since_the_last_look(source["machine_name"]) if recording is None else _recorded(recording)
-    emit(report_changes(changes), as_json=as_json, color=color, html=html, svg=svg)
+    report = _since_the_last_look(source["machine_name"]) if recording is None else report_changes(_recorded(recording))
+    emit(report, as_json=as_json, color=color, html=html, svg=svg)
     return 0
 
 
-def _since_the_last_look(name: str | None) -> Sequence[EntryChange]:
+def _since_the_last_look(name: str | None) -> Report:
     from lab.machine import attach
     from lab.snapshot.changes import TableImage, capture, diff
+    from lab.views.changes import report_changes, report_first_look
 
     with attach(name) as machine, machine.paused():
         state = machine.paging_state()
         kept = machine.qemu.folder / FILE
         now = capture(machine.memory, state)
-        before = TableImage.from_bytes(kept.read_bytes()) if kept.exists() else now
+        before = TableImage.from_bytes(kept.read_bytes()) if kept.exists() else None
         kept.write_bytes(now.to_bytes())
-    return diff(before, now, state)
+    return report_first_look(now, state) if before is None else report_changes(diff(before, now, state))
 
 
 def _recorded(recording: str) -> Sequence[EntryChange]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from lab.snapshot.changes import EntryChange
+from lab.paging.rules import rules_of
+from lab.snapshot.changes import EntryChange, TableImage
 from lab.views.cells import address_cell, line, plural
 from lab.views.report import Block, Cell, Json, Line, Lines, Report, Role
 
-__all__ = ["report_changes", "change_data", "change_lines"]
+if TYPE_CHECKING:
+    from lab.x86.state import PagingState
+
+__all__ = ["report_changes", "report_first_look", "change_data", "change_lines"]
 
 _SIGNS = {"created": ("+", Role.GOOD), "removed": ("-", Role.BAD), "changed": ("~", Role.WARNING)}
 
@@ -22,6 +27,18 @@ def report_changes(changes: Sequence[EntryChange]) -> Report:
     head = Lines((line(Cell(f"{plural(len(changes), 'entry')} changed", Role.TITLE)),))
     blocks: tuple[Block, ...] = (head, Lines(tuple(each for change in changes for each in change_lines(change))))
     return Report("lab.changes/1", data, blocks)
+
+
+def report_first_look(now: TableImage, state: PagingState) -> Report:
+    """What is said where there is nothing to compare with yet: how many entries, those that are not 0, it remembers."""
+    rules = rules_of(state)
+    count = 0
+    for table in now.tables.values():
+        level = rules.level(table.uses[0][0])
+        count += sum(map(bool, level.unpack(table.content[: level.table_size])))
+    said = f"first look: remembered {plural(count, 'entry')}; run it again after something has happened"
+    data: dict[str, Json] = {"changes": [], "first_look": True, "remembered": count}
+    return Report("lab.changes/1", data, (Lines((line(Cell(said, Role.MUTED)),)),), answer=False)
 
 
 def change_data(change: EntryChange) -> dict[str, Json]:

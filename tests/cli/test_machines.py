@@ -129,6 +129,20 @@ def test_shell_ends_as_python_does(running: Lab, script: str, code: int, err: st
     assert outcome.err == (outcome.err if err is None else err)
 
 
+def test_changes_tells_a_first_look_from_no_change(running: Lab) -> None:
+    assert running("boot", "fresh").code == 0
+
+    first, second = (running("changes", "--name", "fresh", "--json").json for _ in range(2))
+    assert running("call", "set_entry", "0xfffffffffffff000", "0x8000000000006863", "--name", "fresh").code == 0
+    third = running("changes", "--name", "fresh", "--json").json
+
+    assert running("stop", "fresh").code == 0
+    assert (first["changes"], first["first_look"]) == ([], True)
+    assert first["remembered"] > 100
+    assert second == {"schema": "lab.changes/1", "changes": []}
+    assert [each["start"] for each in third["changes"]] == ["0xfffffffffffff000"]
+
+
 def test_two_machines_must_be_told_apart_by_name(running: Lab) -> None:
     assert running("boot", "other", "--ram", "128M").code == 0
 
