@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,12 @@ def test_description_is_fresh_and_small() -> None:
     description = ELF.with_suffix(".json")
     assert json.loads(description.read_text()) == json.loads(json.dumps(extract(ELF)))
     assert description.stat().st_size < 300_000
+
+
+def test_a_kernel_that_is_built_already_is_built_in_silence() -> None:
+    guest, python = ELF.parents[1] / "guest", sys.executable
+    done = subprocess.run(["make", "-n", "-C", guest, f"PYTHON={python}"], capture_output=True, text=True, check=True)
+    assert "Nothing to be done" not in done.stdout
 
 
 def test_symbols_are_those_of_the_linkers_own_map(kernel: KernelImage) -> None:
