@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from lab.demo.prompt import acts_on_guest, answer
-from lab.errors import LabError
+from lab.errors import LabError, UsageError
 from lab.scenarios.step import NO_TEXT
 from lab.texts import Text
 from lab.timeline.timeline import Moment, Timeline
@@ -67,30 +67,35 @@ class Player:
 
     @classmethod
     def open(
-        cls, scenario: Scenario, options: MachineOptions | None = None, arguments: Mapping[str, object] | None = None
+        cls,
+        scenario: Scenario,
+        options: MachineOptions | None = None,
+        *,
+        tell: Callable[[Exception], object] = lambda _: None,
     ) -> Self:
         """Boot a machine for a lecture; where that fails, or the machine dies later, its recording is played.
 
-        Raises what kept the machine from starting when there is no recording either. A lecture that was given
-        `arguments` takes another way than the recorded one, and is played live or not at all.
+        `tell` hears why there is no machine, as `notice` does. Raises UsageError for a machine that cannot be asked
+        for, and what kept it from starting when there is no sound recording either.
         """
-        from lab.machine import Machine
-        from lab.timeline.recorder import Recorder
-        from lab.timeline.recording import read, shipped
 
         def recording() -> Timeline:
+            from lab.timeline.recording import read, shipped
+
             return read(shipped(scenario.name))
 
-        chosen = {name: value for name, value in (arguments or {}).items() if value is not None}
-        machine = Machine(options, gdb=True)
         try:
-            live = Recorder(scenario, machine.start(), chosen)
-        except LabError as error:
-            machine.close()
-            if chosen or not shipped(scenario.name).exists():
-                raise
-            return cls(recording(), notice=_took_over(error))
-        return cls(live=live, recording=None if chosen else recording)
+            return cls(live=_start(scenario, options), recording=recording)
+        except UsageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, the audience is there
+            try:
+                recorded = recording()
+            except LabError:
+                raise error from None
+            tell(error)
+            why = Text("There is no machine; this is the recording. ({why})", {"why": _sentence(error)})
+            return cls(recorded, notice=why)
 
     # ------------------------------------------------------------------------------------------------ where we are ----
 
@@ -255,6 +260,17 @@ class Player:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _start(scenario: Scenario, options: MachineOptions | None) -> Recorder:
+    machine = scenario.machine(options).launch()
+    try:
+        from lab.timeline.recorder import Recorder  # takes its time, and QEMU and gdb need some too
+
+        return Recorder(scenario, machine.start())
+    except BaseException:
+        machine.close()
+        raise
 
 
 def _took_over(error: Exception) -> Text:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,12 +42,21 @@ def test_lectures_are_listed_in_the_language_that_is_asked_for(lab: Lab) -> None
         (["no-such-lecture", "--web"], "no lecture 'no-such-lecture'"),
         (["--lang", "xx"], "no texts in 'xx'"),
         (["no-such-file.lab", "--web"], "no-such-file.lab"),
+        (["no-such-lecture", "--web", "--recorded"], "no lecture 'no-such-lecture'"),
+        (["no-such-lecture", "--export", "/dev/null"], "no lecture 'no-such-lecture'"),
+        (["--from", "{}@12", "--export", "/dev/null"], "it has 0 to 11"),
+        (["--from", "{}@12", "--web"], "it has 0 to 11"),
+        (["--from", "{}@1..2", "--web"], "begins with one moment"),
+        (["--web", "--port", "65536"], "0<=x<=65535"),
+        (["--web", "--port", "-1"], "0<=x<=65535"),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_what_cannot_be_shown_is_named(lab: Lab, arguments: list[str], words: str) -> None:
-    outcome = lab("demo", *arguments)
+def test_what_cannot_be_shown_is_named(lab: Lab, recording: Path, arguments: list[str], words: str) -> None:
+    outcome = lab("demo", *(each.format(recording) for each in arguments))
     assert outcome.code == 2
     assert words in outcome.err
+    assert "Traceback" not in outcome.err
 
 
 def test_a_recording_becomes_a_page_and_a_cast(lab: Lab, recording: Path, tmp_path: Path) -> None:
@@ -56,17 +67,35 @@ def test_a_recording_becomes_a_page_and_a_cast(lab: Lab, recording: Path, tmp_pa
     assert json.loads(cast.read_text().splitlines()[0])["version"] == 2
 
 
-def test_letters_need_a_terminal(lab: Lab, recording: Path) -> None:
+def test_letters_need_a_terminal_before_they_need_a_machine(lab: Lab, recording: Path) -> None:
+    assert "this is none" in lab("demo", PATH="/nonexistent").err
     outcome = lab("demo", "--from", f"{recording}@3")
     assert (outcome.code, outcome.out) == (2, "")
     assert "--web shows a page" in outcome.err
     assert "no recording" in lab("demo", "--from", "lecture.html").err
 
 
-def test_no_wildcard_is_listened_on(lab: Lab, recording: Path) -> None:
-    outcome = lab("demo", str(recording), "--web", "--host", "0.0.0.0")  # noqa: S104 - refused
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "0", "0x0", "::", "0::0", "::ffff:0.0.0.0"])  # noqa: S104 - refused
+def test_no_wildcard_is_listened_on_however_it_is_spelled(lab: Lab, host: str) -> None:
+    outcome = lab("demo", "--web", "--host", host, PATH="/nonexistent")
     assert outcome.code == 2
     assert "--host takes one address" in outcome.err
+
+
+@pytest.mark.parametrize("host", ["no.such.name.invalid", "a..b"])
+def test_a_host_that_is_none_is_named_before_a_machine_boots(lab: Lab, host: str) -> None:
+    outcome = lab("demo", "--web", "--host", host, PATH="/nonexistent")
+    assert outcome.code == 3
+    assert outcome.err.startswith(f"lab: cannot listen on {host}: ")
+
+
+def test_without_a_machine_the_recording_is_shown_and_the_reason_told(lab: Lab) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:  # so that it comes as far as the page, and ends
+        outcome = lab("demo", "--web", "--port", str(taken.getsockname()[1]), PATH="/nonexistent")
+    assert outcome.code == 3
+    first, second = outcome.err.splitlines()
+    assert "is not installed" in first
+    assert "cannot listen on 127.0.0.1" in second
 
 
 def test_a_page_is_served_until_ctrl_c(recording: Path) -> None:

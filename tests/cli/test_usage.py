@@ -130,6 +130,7 @@ def test_completion_prints_a_script(lab: Lab, shell: str) -> None:
         ("run md", "mdl-remap"),
         ("run --fa", "--fail"),
         ("run --fail pool --la5", "--la57"),
+        ("demo md", "mdl-remap"),
         ("record md", "mdl-remap"),
     ],
 )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lab.cli.demo import _recording_behind
 from lab.demo import Player
-from lab.errors import ImageMissing, LabError
-from lab.machine import MachineOptions
+from lab.errors import GuestTimeout, ImageMissing, LabError, UsageError
+from lab.machine import Machine, MachineOptions
 from lab.scenarios import all_scenarios
 from lab.texts import Text
 from lab.timeline import recording
@@ -192,9 +194,57 @@ def test_where_no_machine_starts_the_recording_is_played(monkeypatch: pytest.Mon
     recording.shipped("made-up").parent.mkdir()
     recording.write(made_up_timeline(), recording.shipped("made-up"))
 
-    player = Player.open(lecture, options)
-    assert "the recording goes on" in player.take_notice()
+    told: list[Exception] = []
+    player = Player.open(lecture, options, tell=told.append)
+    assert "There is no machine; this is the recording. (there is no kernel image" in player.take_notice()
+    assert isinstance(told[0], ImageMissing)
     assert not player.is_live
     assert player.next()
-    with pytest.raises(ImageMissing):
-        Player.open(lecture, options, {"fail": "pool"})
+
+
+@pytest.mark.parametrize("error", [GuestTimeout("GDB did not answer"), OSError("no more processes")])
+def test_whatever_keeps_a_machine_from_starting_the_recording_is_played(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(Machine, "launch", raising(error))
+    player = Player.open(all_scenarios()["mdl-remap"])
+    assert not player.is_live
+    assert str(error) in player.take_notice()
+
+
+def test_a_machine_that_cannot_be_asked_for_is_no_reason_for_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "launch", raising(UsageError("no such machine")))
+    with pytest.raises(UsageError):
+        Player.open(all_scenarios()["mdl-remap"])
+
+
+def test_a_damaged_recording_leaves_the_word_to_what_kept_the_machine_from_starting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(recording, "IMAGES", tmp_path)
+    recording.shipped("mdl-remap").parent.mkdir()
+    recording.shipped("mdl-remap").write_bytes(b"damaged")
+    monkeypatch.setattr(Machine, "launch", raising(GuestTimeout("GDB did not answer")))
+    with pytest.raises(GuestTimeout):
+        Player.open(all_scenarios()["mdl-remap"])
+
+
+def test_a_damaged_recording_does_not_end_a_live_lecture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(recording, "IMAGES", tmp_path)
+    live = Player(live=DyingRecorder(made_up_timeline(), lives=99))  # type: ignore[arg-type]
+    file = recording.shipped(live.timeline.scenario)
+    file.parent.mkdir()
+
+    file.write_bytes(b"damaged")
+    assert _recording_behind(live) is None
+    recording.write(made_up_timeline(), file)
+    found = _recording_behind(live)
+    assert found is not None
+    assert len(found) == 4
+
+
+def raising(error: Exception) -> Callable[[Machine], Machine]:
+    def launch(machine: Machine) -> Machine:
+        raise error
+
+    return launch
