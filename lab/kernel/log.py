@@ -14,6 +14,9 @@ __all__ = ["Log", "read_log", "HARMLESS"]
 HARMLESS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 """A guest's log may hold anything, and must not be able to drive the terminal it is shown on."""
 
+NEVER_WRITTEN = 512
+"""So many zero bytes at the end of the ring are its first ones: a print can hold a few, and is no longer than this."""
+
 
 class Log(NamedTuple):
     """The text that the ring still holds; `lost` bytes before it have been overwritten."""
@@ -44,8 +47,8 @@ def read_log(guest: Guest, since: int = 0, until: int | None = None) -> Log:
         written = max(since, text.rfind(b"\n", since, until) + 1)
     if written <= len(text):
         return Log(text[since:written].decode(errors="replace"), written, 0)
-    if b"\0" in text:
-        kept = text.replace(b"\0", b"").decode(errors="replace")
+    if text.endswith(bytes(NEVER_WRITTEN)):
+        kept = text.rstrip(b"\0").decode(errors="replace")
         return Log(kept, written, 0, (f"the log claims {written} bytes, but its ring has never been full",))
     start, lost = written % len(text), written - len(text)
     kept = (text[start:] + text[:start])[max(0, since - lost) :].decode(errors="replace")

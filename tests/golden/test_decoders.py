@@ -115,6 +115,17 @@ def test_the_log_wraps(state: State) -> None:
     assert log.lines[-1] == "end"
 
 
+def test_a_log_that_holds_zero_bytes_wraps_all_the_same(state: State) -> None:
+    snapshot = state("ready")
+    ring = snapshot.guest.variable("lab_log")
+    size = len(ring.bytes("text"))
+    text = b"".join(b"line %d\0\n" % i for i in range(10000))[: size + 5000]
+    data = text[size:] + text[5000:size]
+    changed = _write(snapshot, int(ring.address), len(text).to_bytes(8, "little") + data)
+    log = read_log(changed.guest)
+    assert (log.text.encode(), log.lost, log.problems) == (text[5000:], 5000, ())
+
+
 def test_a_log_cannot_drive_the_terminal(state: State) -> None:
     snapshot = state("ready")
     address = int(snapshot.guest.variable("lab_log").address)
