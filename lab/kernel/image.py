@@ -224,11 +224,15 @@ class KernelImage:
             raise AddressError(name, f"the kernel has no such symbol; {hint}")
         return found
 
-    def nearest(self, address: int) -> tuple[Symbol, int] | None:
+    def nearest(self, address: int, *, returned_to: bool = False) -> tuple[Symbol, int] | None:
         """The symbol that holds `address` and the offset in it; None outside of every symbol.
 
         A label (of assembly) reaches up to the next symbol of its section. Inside a function it is no better name.
+        An address that a call returns to belongs to the function of that call, which may end with it.
         """
+        if returned_to:
+            found = self.nearest(address - 1)
+            return found and (found[0], found[1] + 1)
         label: Symbol | None = None
         for index in range(bisect.bisect_right(self._starts, address) - 1, -1, -1):
             name, start, size, kind = self.record["symbols"][index]
@@ -241,9 +245,9 @@ class KernelImage:
             return None
         return label, address - int(label.address)
 
-    def describe(self, address: int) -> str | None:
-        """`symbol+0x12`, or None where no symbol reaches."""
-        found = self.nearest(address)
+    def describe(self, address: int, *, returned_to: bool = False) -> str | None:
+        """`symbol+0x12`, or None where no symbol reaches; `returned_to` as for `nearest`."""
+        found = self.nearest(address, returned_to=returned_to)
         if found is None:
             return None
         symbol, offset = found

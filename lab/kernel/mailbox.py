@@ -16,6 +16,7 @@ __all__ = ["Mailbox", "BugCheck", "read_mailbox"]
 class BugCheck(NamedTuple):
     """A STOP: its code and name, four parameters, and the registers of the trap or caller that led to it.
 
+    `caller` is the instruction that `trapped`, else where the call that stopped the guest would have returned to.
     `driver` is the address in the innermost driver on the stack, 0 when none was involved; `trace` are the return
     addresses on the stack, from the inside out.
     """
@@ -26,6 +27,7 @@ class BugCheck(NamedTuple):
     caller: int
     cr2: int
     registers: Mapping[str, int]
+    trapped: bool = False
     driver: int = 0
     driver_name: str = ""
     driver_base: int = 0
@@ -67,6 +69,7 @@ def _bugcheck(guest: Guest, stop: StructView) -> BugCheck:
         caller=stop["caller"],
         cr2=stop["cr2"],
         registers={name: registers[name] for name in registers.structure.fields},
+        trapped=registers["vector"] != guest.kernel.constant("LAB_NO_VECTOR"),
     )
     if "driver" not in stop:
         return found  # a recording from before there were drivers

@@ -68,7 +68,7 @@ def log_tail(machine: Machine) -> str:
 def _stopped(machine: Machine, bugcheck: BugCheck, during: str) -> GuestStopped:
     name = "" if bugcheck.name.startswith("0x") else f" {bugcheck.name}"
     parameters = ", ".join(f"{each:#x}" for each in bugcheck.parameters)
-    caller = machine.describe(bugcheck.caller)
+    caller = machine.describe(bugcheck.caller, returned_to=not bugcheck.trapped)
     sentence = f"bug check {bugcheck.code:#x}{name} ({parameters}) stopped the guest {during}, at {caller}"
     error = _error(machine, GuestStopped, sentence, bugcheck.registers)
     error.code, error.parameters = bugcheck.code, bugcheck.parameters

@@ -642,11 +642,11 @@ class Machine:
         registers = self.registers()
         return Snapshot(self.memory, self.paging_state(registers), registers, self._kernel, self.name)
 
-    def describe(self, address: int) -> str:
-        """Return an address as people read it, with the symbol it is in."""
+    def describe(self, address: int, *, returned_to: bool = False) -> str:
+        """Return an address as people read it, with the symbol it is in, or that of the call which returns to it."""
         from lab.x86.address import VirtualAddress
 
-        symbol = self._kernel.describe(address) if self._kernel else None
+        symbol = self._kernel.describe(address, returned_to=returned_to) if self._kernel else None
         return f"{VirtualAddress(address)} ({symbol})" if symbol else str(VirtualAddress(address))
 
 

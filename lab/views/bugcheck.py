@@ -45,13 +45,13 @@ def _explained(snapshot: Snapshot, stop: BugCheck) -> Explanation:
 
 
 def _caller(snapshot: Snapshot, stop: BugCheck) -> str | None:
-    """The function that the return address belongs to: a call that never returns may be the last thing in it."""
-    nearest = snapshot.kernel.nearest(stop.caller - 1) if snapshot.kernel else None
+    """The function that trapped, or whose call stopped the guest."""
+    nearest = snapshot.kernel.nearest(stop.caller, returned_to=not stop.trapped) if snapshot.kernel else None
     return nearest[0].name if nearest else None
 
 
 def _block(snapshot: Snapshot, stop: BugCheck) -> KeyValues:
-    symbol = _caller(snapshot, stop)
+    name = Cell(f"  {_caller(snapshot, stop) or ''}", Role.SYMBOL)
     explained = _explained(snapshot, stop)
     meant = zip(stop.parameters, explained.meanings, strict=True)
     items: list[tuple[str, Line]] = [
@@ -61,6 +61,6 @@ def _block(snapshot: Snapshot, stop: BugCheck) -> KeyValues:
             (f"parameter {i}", line(f"{value:#018x}", *([f"  {meaning}"] if meaning else [])))
             for i, (value, meaning) in enumerate(meant, 1)
         ),
-        ("called from", line(address_cell(VirtualAddress(stop.caller)), Cell(f"  {symbol or ''}", Role.SYMBOL))),
+        ("at" if stop.trapped else "called from", line(address_cell(VirtualAddress(stop.caller)), name)),
     ]
     return KeyValues(tuple(items))

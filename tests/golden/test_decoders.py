@@ -100,6 +100,23 @@ def test_the_log_and_the_mailbox(state: State) -> None:
     assert any("STOP: 0x000000c4" in line for line in read_log(state("stopped").guest).lines)
 
 
+def test_a_trap_is_told_by_its_instruction_and_a_call_by_where_it_would_return_to(state: State) -> None:
+    snapshot = state("stopped")
+    assert snapshot.kernel is not None
+    stop = snapshot.guest.variable("lab_mailbox").inner("bugcheck")
+    function = int(snapshot.kernel.symbol("KeBugCheckEx").address)
+    vector = stop.inner("registers")
+    at = {
+        int(stop.address) + stop.structure.field("caller").offset: function,
+        int(vector.address) + vector.structure.field("vector").offset: 14,
+    }
+    for address, value in at.items():
+        snapshot = _write(snapshot, address, value.to_bytes(8, "little"))
+    report = all_views()["bugcheck"].run(snapshot)
+    assert isinstance(report.data["bugcheck"], dict)
+    assert report.data["bugcheck"]["caller_symbol"] == "KeBugCheckEx"
+
+
 def test_the_log_wraps(state: State) -> None:
     snapshot = state("ready")
     ring = snapshot.guest.variable("lab_log")

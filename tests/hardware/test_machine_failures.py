@@ -197,6 +197,17 @@ def test_bug_check_in_a_call() -> None:
         assert machine.snapshot().registers.rip
 
 
+def test_bug_check_in_the_last_call_of_a_function_names_that_function() -> None:
+    with Machine() as machine:
+        log = machine.kernel.symbol("lab_log").address
+        with pytest.raises(GuestStopped, match=r"during the call of IoFreeIrp, at 0x\w+ \(IoFreeIrp\+0x\w+\)"):
+            machine.call("IoFreeIrp", log)
+        bugcheck = machine.bugcheck
+        assert bugcheck is not None
+        assert not bugcheck.trapped
+        assert machine.kernel.describe(bugcheck.caller) != machine.kernel.describe(bugcheck.caller, returned_to=True)
+
+
 def test_unguarded_fault_is_a_bug_check() -> None:
     with Machine() as machine, pytest.raises(GuestStopped, match="bug check 0x50 PAGE_FAULT_IN_NONPAGED_AREA") as info:
         machine.call("read_u64", 0xFFFF_F880_DEAD_0000, guarded=False)

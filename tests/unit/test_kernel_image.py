@@ -67,6 +67,8 @@ def test_symbols_by_name_and_address(kernel: KernelImage) -> None:
     assert kernel.describe(BASE + 0x37) == "tail+0x7", "assembly has labels without a size"
     assert kernel.describe(BASE + 0x1020) is None
     assert kernel.describe(0) is None
+    assert kernel.describe(BASE + 0x20, returned_to=True) == "start+0x20", "a call may be the last thing in a function"
+    assert kernel.describe(BASE + 0x28, returned_to=True) == "next+0x8"
     with pytest.raises(AddressError, match="did you mean start"):
         kernel.symbol("strat")
 

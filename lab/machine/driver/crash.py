@@ -76,21 +76,20 @@ class Crash:
         self._drivers = drivers(machine)
         self._images: dict[int, DriverImage | None] = {}
         self._explained = explain_stop(self._snapshot.guest, stop.code, stop.parameters)
-        self.trapped = stop.registers["vector"] != machine.kernel.constant("LAB_NO_VECTOR")
 
     # --------------------------------------------------------------------------------------------------- places ----
 
     def place(self, address: int, *, returned_to: bool = False) -> Place:
         """Where an address is; one that a call returns to belongs to the line of the call, which ends before it."""
         record = self._driver_at(address)
-        back = 1 if returned_to else 0
         if record is None:
-            found = self.machine.kernel.nearest(address - back)
-            name, offset = (found[0].name, found[1] + back) if found else ("", 0)
+            found = self.machine.kernel.nearest(address, returned_to=returned_to)
+            name, offset = (found[0].name, found[1]) if found else ("", 0)
             return Place(VirtualAddress(address), name, offset)
         image = self._image(record)
         offset = address - record.base
-        return Place(VirtualAddress(address), record.name, offset, image.locate(offset - back) if image else None)
+        location = image.locate(offset - 1 if returned_to else offset) if image else None
+        return Place(VirtualAddress(address), record.name, offset, location)
 
     def _driver_at(self, address: int) -> DriverRecord | None:
         """The driver that is or, at last, was there."""
@@ -110,14 +109,14 @@ class Crash:
         return self.place(self.stop.driver, returned_to=self._is_return(self.stop.driver))
 
     def _is_return(self, address: int) -> bool:
-        return not self.trapped or address != self.stop.registers["rip"]
+        return not self.stop.trapped or address != self.stop.registers["rip"]
 
     @property
     def fault(self) -> VirtualAddress | None:
         """The address whose walk tells why, if an address is to blame."""
         if self.stop.code in WITH_ADDRESS_FIRST:
             return VirtualAddress(self.stop.parameters[0])
-        if self.trapped and self.stop.registers["vector"] == PAGE_FAULT:
+        if self.stop.trapped and self.stop.registers["vector"] == PAGE_FAULT:
             return VirtualAddress(self.stop.cr2)
         return None
 
@@ -130,7 +129,7 @@ class Crash:
         yield KeyValues(tuple(self._where()))
         if code := tuple(self._code()):
             yield Lines(code)
-        if self.trapped:
+        if self.stop.trapped:
             yield Lines(tuple(self._registers()))
         if walk := tuple(self._walk()):
             yield Lines(walk)
@@ -172,7 +171,7 @@ class Crash:
     def _where(self) -> Iterator[tuple[str, Line]]:
         culprit = self.culprit
         if culprit is None:
-            yield "at", _place_line(self.place(self.stop.caller, returned_to=True))
+            yield "at", _place_line(self.place(self.stop.caller, returned_to=not self.stop.trapped))
             return
         yield "at" if not self._is_return(self.stop.driver) else "called from", _place_line(culprit)
         for address in self._path():
@@ -216,7 +215,7 @@ class Crash:
         """How far an address is from where its function begins, as far as anybody knows."""
         record = self._driver_at(address)
         if record is None:
-            found = self.machine.kernel.nearest(address)
+            found = self.machine.kernel.nearest(address, returned_to=self._is_return(address))
             return found[1] if found else None
         image, rva = self._image(record), address - record.base
         if image is None:
