@@ -134,7 +134,7 @@ def _result_text(machine: Machine, export: Export, result: CallResult) -> str | 
 
 
 def _exception_lines(machine: Machine, exception: GuestException) -> list[Line]:
-    symbol = machine.kernel.describe(exception.registers.rip)
+    symbol = exception.symbol(machine.kernel)
     lines: list[Line] = [(Cell(str(exception), Role.BAD), Cell(f" ({symbol})" if symbol else ""))]
     if exception.vector == PAGE_FAULT:
         lines += [walk_line(line) for line in machine.snapshot().walk(VirtualAddress(exception.cr2)).lines()]

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from lab.errors import HostError, UsageError
 from lab.kernel.image import KernelImage
 from lab.kernel.objects import StructView
+from lab.kernel.values import ntstatus_name
 from lab.machine.waiting import SPIN, wait_until
 from lab.memory.protocol import Bank
 from lab.memory.ram import map_writable
@@ -31,12 +32,17 @@ Argument = int | str | bytes | bytearray
 """What a guest function can be given: a number, or bytes whose address it gets; a `bytearray` is read back after."""
 
 PAGE_FAULT = 14
+VECTORS = 256
 
 MASK64 = (1 << 64) - 1
 
 
 class GuestException(NamedTuple):
-    """An exception that ended a guarded call: `cr2` counts where `vector` is 14, a page fault."""
+    """An exception that ended a guarded call: `cr2` counts where `vector` is 14, a page fault.
+
+    One that was raised by a call, such as ExRaiseStatus, has no vector of the CPU's: `name` and `error_code` are its
+    NTSTATUS.
+    """
 
     vector: int
     name: str
@@ -44,8 +50,20 @@ class GuestException(NamedTuple):
     cr2: int
     registers: Registers
 
+    @property
+    def trapped(self) -> bool:
+        """Whether the CPU raised it, at an instruction; otherwise `rip` is where the call would have returned to."""
+        return self.vector < VECTORS
+
+    def symbol(self, image: KernelImage) -> str:
+        """The place in the kernel, as `function+0x12`; empty where it was elsewhere."""
+        return image.describe(self.registers.rip, returned_to=not self.trapped) or ""
+
     def __str__(self) -> str:
         rip = VirtualAddress(self.registers.rip)
+        if not self.trapped:
+            number = f"{self.error_code:#010x}"
+            return f"raised {self.name if self.name == number else f'{self.name} ({number})'}, at rip {rip}"
         if self.vector != PAGE_FAULT:
             return f"{self.name}, error code {self.error_code:#x}, at rip {rip}"
         sentence = PageFaultCode(self.error_code).sentence()
@@ -249,9 +267,11 @@ class Mailbox:
         return True
 
     def _exception(self, record: StructView, cr2: int) -> GuestException:
-        vector = record["vector"]
+        vector, code = record["vector"], record["error_code"]
         name = self._image.enum("trap_vector").name_of(vector).replace("TRAP_", "#")
-        return GuestException(vector, name, record["error_code"], cr2, _registers(record))
+        if vector == self._image.constant("LAB_NO_VECTOR"):
+            name = ntstatus_name(self._image, code) or f"{code:#010x}"
+        return GuestException(vector, name, code, cr2, _registers(record))
 
     def _view(self) -> StructView:
         return StructView(self._address, self._structure, bytes(self._bytes), self._image)

@@ -106,6 +106,16 @@ def test_a_fault_in_a_call_is_shown_and_the_guest_lives_on(running: Lab) -> None
     assert running("call", "lab_ping", "41", "--json").json["result"] == "0x2a"
 
 
+def test_a_status_raised_in_a_call_is_told_by_its_name(running: Lab) -> None:
+    outcome = running("call", "ExRaiseStatus", "0xc0000005")
+
+    assert outcome.code == 1
+    assert outcome.out.startswith("raised STATUS_ACCESS_VIOLATION (0xc0000005), at rip 0x")
+    raised = running("call", "ExRaiseStatus", "STATUS_ACCESS_VIOLATION", "--json").json["exception"]
+    assert (raised["name"], raised["error_code"]) == ("STATUS_ACCESS_VIOLATION", "0xc0000005")
+    assert running("call", "ExRaiseStatus", "0xc0de0001").out.startswith("raised 0xc0de0001, at rip 0x")
+
+
 def test_shell_runs_a_script_from_stdin_with_the_machine_at_hand(running: Lab) -> None:
     outcome = running("shell", stdin="print(machine.call.lab_ping(1).result, hex(va(4096)))")
 
