@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from lab.errors import GuestTimeout, LabError, NoMemoryAt, UsageError
+from lab.errors import GuestError, GuestTimeout, LabError, NoMemoryAt, UsageError
 from lab.kernel.objects import Guest, StructView
 from lab.machine.assembler import assemble
 from lab.machine.disassembly import Instruction, disassemble
@@ -165,11 +165,14 @@ def probe(
     listing = tuple(disassemble(code, address))
     watchdog = _Watchdog(machine)
     try:
-        machine.post("probe_run", block.data, code, len(code), timeout=timeout, rescue=watchdog).wait(timeout)
+        run = machine.post("probe_run", block.data, code, len(code), timeout=timeout, rescue=watchdog).wait(timeout)
     except GuestTimeout:
         if watchdog.stuck is None:
             raise
         raise _endless(machine, listing, watchdog.stuck, f"{timeout:g} s", lost=True) from None
+    if run.exception is not None:
+        where, registers_then = run.exception.symbol(machine.kernel), run.exception.registers.as_dict()
+        raise GuestError(f"the guest could not run the probe: {run.exception} ({where})", registers=registers_then)
     outcome = block.view().enum("outcome", "lab_probe_outcome").removeprefix("LAB_PROBE_")
     if outcome == "STOPPED":
         raise _endless(machine, listing, block.registers(), f"{timeout:g} s")

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from lab.demo.prompt import answer
-from lab.errors import GuestTimeout, NotMapped, UsageError
+from lab.errors import GuestError, GuestTimeout, NotMapped, UsageError
 from lab.machine import Machine, ProbeResult, Space
 from lab.machine.assembler import AssemblyError
 from lab.machine.probe import CONTROLS
+from lab.paging.rules import rules_of
 from lab.views.report import Report
+from lab.views.windbg import self_map_slot
 from lab.x86 import Entry, KeyRights, Level, PhysicalAddress
 from tests.hardware.probe import GIB, MIB, PAGE, Probe, Supply
 
@@ -356,6 +358,16 @@ def test_a_probe_at_a_breakpoint_is_not_taken_for_an_endless_one(fresh_guest: Pr
     assert machine.gdb.registers()["rdi"] == 41
     machine.cont()
     assert machine.call.lab_ping(1).result == 2
+
+
+def test_a_probe_that_the_guest_cannot_begin_has_not_run(fresh_guest: Probe) -> None:
+    machine, levels = fresh_guest.machine, fresh_guest.state.levels
+    slot = self_map_slot(machine.memory, fresh_guest.state.root)
+    assert slot is not None
+    own_entry = sum(slot << 12 + 9 * level for level in range(levels)) + 8 * slot
+    machine.call.set_entry(rules_of(fresh_guest.state).canonical(own_entry), 0)
+    with pytest.raises(GuestError, match=r"the guest could not run the probe: #PF at 0x\w+: supervisor read, page not"):
+        machine.probe("ud2")
 
 
 # ---------------------------------------------------------------------------------------------------- in a lecture ----
