@@ -32,14 +32,14 @@ static u64 NTAPI frames_take(u64 count, bool table) {
 }
 LAB_COMMAND(frames_take, "Take a run of zeroed frames, aligned by its length; return its physical address, 0: none.");
 
-static void NTAPI frames_give(u64 address, u64 count) {
+static void NTAPI frames_give(u64 physical, u64 count) {
     for (u64 i = 0; i < count; i++)
-        frame_free((address >> PAGE_SHIFT) + i);
+        frame_free((physical >> PAGE_SHIFT) + i);
 }
 LAB_COMMAND(frames_give, "Give back frames from frames_take or space_create.");
 
-static void NTAPI frame_write(u64 address, const void *bytes, u64 size) {
-    memcpy((u8 *)space_window_open(address >> PAGE_SHIFT) + OFFSET_IN_PAGE(address), bytes, size);
+static void NTAPI frame_write(u64 physical, const void *bytes, u64 size) {
+    memcpy((u8 *)space_window_open(physical >> PAGE_SHIFT) + OFFSET_IN_PAGE(physical), bytes, size);
     space_window_close();
 }
 LAB_COMMAND(frame_write, "Write bytes at a physical address, inside of one frame.");

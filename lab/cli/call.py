@@ -18,7 +18,7 @@ def command(function: str, arguments: tuple[str, ...], machine_name: str | None,
     """Call an exported guest function or a command; a fault inside it is caught and shown.
 
     An ARG is a number, an enum name, a pool tag such as Lab1, a string where the function takes one, or an address
-    expression. `lab symbols --exports` lists what can be called.
+    expression; for a PMDL, mdl:0 is the MDL itself. `lab symbols --exports` lists what can be called.
 
     \b
     Example:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,21 @@ from lab.x86.address import PhysicalAddress, VirtualAddress
 if TYPE_CHECKING:
     from lab.kernel.image import KernelImage, Type
 
-__all__ = ["format_value", "parse_value", "make_tag", "ntstatus", "ntstatus_name", "is_success"]
+__all__ = [
+    "format_value",
+    "parse_value",
+    "takes_virtual",
+    "takes_physical",
+    "make_tag",
+    "ntstatus",
+    "ntstatus_name",
+    "is_success",
+]
+
+_VIRTUAL, _PHYSICAL = frozenset({"address", "base", "destination", "source"}), "physical"
+"""What parameters of the kernel's own commands are called whose u64 is an address."""
+
+_BARE_HEXADECIMAL = re.compile(r"([0-9a-f][0-9a-f_'`]*)(\s*[+-].*)?", re.IGNORECASE)
 
 _HEX_FROM = 0x10000
 """From here on a number is more likely bits or an address than a count."""
@@ -47,12 +62,7 @@ def format_value(image: KernelImage, type_: Type, value: int, name: str = "") ->
         return str(VirtualAddress(value)) if value else "NULL"
     if type_.kind == "enum":
         return image.enum(type_.tag or type_.name).name_of(value)
-    if (
-        name.lower().endswith("tag")
-        and type_.size == 4
-        and (tag := value.to_bytes(4, "little").decode("latin-1")).isprintable()
-        and tag.isascii()
-    ):
+    if _is_tag(type_, name) and (tag := value.to_bytes(4, "little").decode("latin-1")).isprintable() and tag.isascii():
         return repr(tag)
     if type_.kind == "signed" and value >> (8 * type_.size - 1):
         return str(value - (1 << 8 * type_.size))
@@ -96,24 +106,65 @@ _NAMED: dict[str, Callable[[KernelImage, int], str]] = {
 """Types whose values read better by what they mean than as numbers."""
 
 
+def takes_virtual(type_: Type | None, name: str) -> bool:
+    """Whether a parameter is a virtual address."""
+    return name in _VIRTUAL or (type_ is not None and type_.kind == "pointer")
+
+
+def takes_physical(type_: Type | None, name: str) -> bool:
+    """Whether a parameter is a physical address."""
+    return name == _PHYSICAL or (type_ is not None and type_.name == "PHYSICAL_ADDRESS")
+
+
 def parse_value(
     image: KernelImage, type_: Type | None, name: str, text: str, address: Callable[[str], int]
 ) -> int | str:
     """What a person typed for a parameter, as a number, or as text that the callee gets the address of.
 
     Enum names, quoted or bare pool tags, decimal and hexadecimal numbers; `address` resolves address expressions.
-    A C string parameter takes the text itself. UsageError or AddressError for anything else.
+    A C string parameter takes the text itself. UsageError or AddressError for anything else, and for what the type
+    has no room for.
+
+    >>> from lab.kernel.image import KernelImage
+    >>> kernel = KernelImage.load()
+    >>> parameters = kernel.exports["ExAllocatePoolWithTag"].signature.parameters
+    >>> typed = zip(parameters, ("NonPagedPoolNx", "0x1000", "1abc"), strict=True)
+    >>> [hex(parse_value(kernel, type_, name, text, int)) for (name, type_), text in typed]
+    ['0x200', '0x1000', '0x63626131']
     """
     if type_ is not None and type_.kind == "pointer" and type_.target is not None and type_.target.kind == "char":
         return text
-    constant = image.find_constant(text)
+    return _fitting(type_, name, text, _number(image, type_, name, text, address))
+
+
+def _number(image: KernelImage, type_: Type | None, name: str, text: str, address: Callable[[str], int]) -> int:
+    is_tag = type_ is not None and _is_tag(type_, name)
+    constant = None if is_tag else image.find_constant(text)
     if constant is not None:
         return constant
-    if name.lower().endswith("tag") and type_ is not None and type_.size == 4 and not text[:1].isdigit():
-        return make_tag(text.strip("'"))
+    try:
+        return int(text if is_tag else text.replace("_", ""), 0)
+    except ValueError:
+        if is_tag:
+            return make_tag(text.strip("'"))
     if text.upper() in ("NULL", "FALSE", "TRUE"):
         return int(text.upper() == "TRUE")
-    try:
-        return int(text.replace("_", ""), 0)
-    except ValueError:
-        return int(address(text))
+    hexadecimal = _BARE_HEXADECIMAL.fullmatch(text)
+    is_address = takes_virtual(type_, name) or takes_physical(type_, name)
+    if hexadecimal and not is_address and image.find(hexadecimal[1]) is None:
+        # Elsewhere such digits are an address; as a count or a size they may be a slip, such as 1e3.
+        raise UsageError(f"{text!r} is neither a number nor a name here; a hexadecimal number begins with 0x")
+    return address(text)
+
+
+def _fitting(type_: Type | None, name: str, text: str, value: int) -> int:
+    """The value, if the parameter has room for it, as a signed or an unsigned number."""
+    bits = 8 * min(type_.size or 8, 8) if type_ is not None else 64
+    if -(1 << bits - 1) <= value < 1 << bits:
+        return value
+    what = f"{name} ({type_.name})" if type_ is not None else "an argument"
+    raise UsageError(f"{what} has {bits} bits; {text} does not fit")
+
+
+def _is_tag(type_: Type, name: str) -> bool:
+    return name.lower().endswith("tag") and type_.size == 4

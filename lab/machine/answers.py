@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lab.errors import UsageError
-from lab.kernel.values import format_value, parse_value
+from lab.kernel.values import format_value, parse_value, takes_physical, takes_virtual
 from lab.machine.mailbox import PAGE_FAULT, GuestException
 from lab.machine.probe import SETTABLE
 from lab.machine.probe_report import exception_data, probe_report
 from lab.views.cells import walk_line
 from lab.views.report import Cell, Json, Line, Lines, Report, Role
-from lab.x86.address import VirtualAddress
+from lab.x86.address import PhysicalAddress, VirtualAddress
 
 if TYPE_CHECKING:
-    from lab.kernel.image import Export
+    from lab.kernel.image import Export, Type
     from lab.machine.calls import CallResult
     from lab.machine.machine import Machine
 
@@ -120,9 +121,21 @@ def _values(machine: Machine, export: Export, arguments: Sequence[str]) -> list[
     parameters = export.signature.parameters if export.signature else ()
     padded = [*parameters, *[("", None)] * (len(arguments) - len(parameters))]
     return [
-        parse_value(machine.kernel, type_, name, text, lambda each: machine.snapshot().resolve(each))
+        parse_value(machine.kernel, type_, name, text, partial(_address, machine, type_, name))
         for (name, type_), text in zip(padded, arguments, strict=False)
     ]
+
+
+def _address(machine: Machine, type_: Type | None, name: str, text: str) -> int:
+    """What an address expression stands for as the argument of a parameter."""
+    snapshot = machine.snapshot()
+    if takes_physical(type_, name):
+        return int(snapshot.resolve_physical(text))
+    target = type_.target if type_ is not None else None
+    found = snapshot.resolve(text, mdl_itself=target is not None and target.tag == "_MDL")
+    if isinstance(found, PhysicalAddress) and takes_virtual(type_, name):
+        raise UsageError(f"{name} takes a virtual address, and {text} is a physical one; try: lab aliases {found}")
+    return int(found)
 
 
 def _result_text(machine: Machine, export: Export, result: CallResult) -> str | None:

@@ -22,6 +22,7 @@ from lab.errors import AddressError
 from lab.x86.address import PhysicalAddress, VirtualAddress
 
 if TYPE_CHECKING:
+    from lab.kernel.mdl import Mdl
     from lab.snapshot.snapshot import Snapshot
 
 __all__ = ["resolve", "resolve_physical"]
@@ -34,9 +35,14 @@ _NUMBER = re.compile(r"[0-9].*|[0-9a-f]+[_'`].*", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"[0-9a-f]+", re.IGNORECASE)
 
 
-def resolve(snapshot: Snapshot, expression: str) -> AnyAddress:
-    """The address that `expression` stands for; AddressError, with what would be understood, when for none."""
+def resolve(snapshot: Snapshot, expression: str, *, mdl_itself: bool = False) -> AnyAddress:
+    """The address that `expression` stands for; AddressError, with what would be understood, when for none.
+
+    With `mdl_itself` the address of ``mdl:0`` is where the MDL stands, not the memory that it describes.
+    """
     text, offset = _split(expression)
+    if mdl_itself and text.lower().startswith("mdl:"):
+        return _moved(_mdl(snapshot, text).address, offset, expression)
     return _moved(_base(snapshot, text), offset, expression)
 
 
@@ -86,7 +92,10 @@ def _prefixed(snapshot: Snapshot, text: str, prefix: str, rest: str) -> AnyAddre
     if prefix == "pa":
         return PhysicalAddress.parse(text)
     if prefix == "mdl":
-        return _mdl(snapshot, text, rest)
+        found = _mdl(snapshot, text).reached_at
+        if found is None:
+            raise AddressError(text, "that MDL describes no memory")
+        return found
     if prefix == "pool":
         return _pool(snapshot, text, rest)
     raise AddressError(text, "before a colon there may be pa, mdl or pool")
@@ -104,17 +113,15 @@ def _symbol(snapshot: Snapshot, text: str) -> AnyAddress:
     return snapshot.kernel.symbol(text).address
 
 
-def _mdl(snapshot: Snapshot, text: str, rest: str) -> AnyAddress:
+def _mdl(snapshot: Snapshot, text: str) -> Mdl:
     from lab.kernel.mdl import read_mdls
 
+    rest = text.partition(":")[2]
     mdls = read_mdls(snapshot.guest).mdls
     if not rest.isdecimal() or int(rest) >= len(mdls):
         hint = f"there are {len(mdls)} MDLs, from mdl:0 on" if mdls else "there are no MDLs now"
         raise AddressError(text, hint)
-    found = mdls[int(rest)].reached_at
-    if found is None:
-        raise AddressError(text, "that MDL describes no memory")
-    return found
+    return mdls[int(rest)]
 
 
 def _pool(snapshot: Snapshot, text: str, rest: str) -> AnyAddress:

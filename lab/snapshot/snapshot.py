@@ -62,9 +62,9 @@ class Snapshot:
         """Exactly `size` bytes; NotMapped for a page that is not mapped, NoMemoryAt for a frame outside of RAM."""
         return self.space(root).read(address, size)
 
-    def resolve(self, expression: str) -> VirtualAddress | PhysicalAddress:
+    def resolve(self, expression: str, *, mdl_itself: bool = False) -> VirtualAddress | PhysicalAddress:
         """What an address expression stands for; see `lab.snapshot.expressions`. AddressError when for nothing."""
-        return resolve(self, expression)
+        return resolve(self, expression, mdl_itself=mdl_itself)
 
     def resolve_physical(self, expression: str) -> PhysicalAddress:
         """The same where a physical address is wanted: a bare number is one, a virtual address is translated."""

@@ -116,6 +116,62 @@ def test_a_status_raised_in_a_call_is_told_by_its_name(running: Lab) -> None:
     assert running("call", "ExRaiseStatus", "0xc0de0001").out.startswith("raised 0xc0de0001, at rip 0x")
 
 
+def test_an_mdl_is_itself_where_a_function_takes_one(running: Lab) -> None:
+    for words in (
+        "ExAllocatePoolWithTag NonPagedPoolNx 4096 Lab1",
+        "IoAllocateMdl pool:Lab1 4096 0 0 0",
+        "MmBuildMdlForNonPagedPool mdl:0",
+        "IoFreeMdl mdl:0",
+    ):
+        assert running("call", *words.split()).code == 0
+
+    assert running("mdl", "--json").json["mdls"] == []
+    assert running("call", "ExFreePoolWithTag", "pool:Lab1", "Lab1").code == 0, "the described page is still there"
+
+
+def test_a_tag_may_look_like_a_number_or_a_name(running: Lab) -> None:
+    for tag in ("1abc", "PT", "'12'"):
+        block = running("call", "ExAllocatePoolWithTag", "NonPagedPoolNx", "100", tag, "--json").json["result"]
+        assert running("walk", f"pool:{tag.strip(chr(39))}", "--json").json["address"] == block
+        assert running("call", "ExFreePoolWithTag", block, tag).code == 0
+
+
+def test_a_virtual_address_is_translated_where_a_physical_one_is_taken(running: Lab) -> None:
+    physical = running("walk", "lab_mailbox", "--json").json["physical"]
+
+    mapped = running("call", "MmMapIoSpace", "lab_mailbox", "8", "MmCached", "--json").json["result"]
+
+    assert running("walk", mapped, "--json").json["physical"] == physical
+    assert running("call", "MmUnmapIoSpace", mapped, "8").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("IoAllocateMdl 0xfffffa8040000000 0x100001000 0 0 0", "Length (ULONG) has 32 bits; 0x100001000 does not fit"),
+        ("ExAllocatePool 0 0x1ffffffffffffffff", "NumberOfBytes (SIZE_T) has 64 bits"),
+        ("lab_ping -- -0x8000000000000001", "argument (u64) has 64 bits"),
+        ("lab_ping 1e3", "'1e3' is neither a number nor a name here; a hexadecimal number begins with 0x"),
+        ("read_u64 pa:0x1000", "address takes a virtual address, and pa:0x1000 is a physical one; try: lab aliases"),
+        ("ExFreePool pa:0x1000", "takes a virtual address"),
+        ("ExAllocatePoolWithTag 0 64 Lab12", "'Lab12' is no pool tag"),
+        ("Nope", "the kernel exports no 'Nope'"),
+    ],
+)
+def test_what_would_not_arrive_as_it_was_typed_is_a_usage_error(running: Lab, words: str, says: str) -> None:
+    outcome = running("call", *words.split())
+
+    assert (outcome.code, outcome.out) == (2, "")
+    assert says in outcome.err
+
+
+def test_numbers_may_be_as_large_as_their_type(running: Lab) -> None:
+    assert running("call", "--json", "lab_ping", "--", "-2").json["result"] == "0xffffffffffffffff"
+    assert running("call", "lab_ping", "0xfffffffffffffffe", "--json").json["result"] == "0xffffffffffffffff"
+    assert running("call", "read_u64", "fffff780`00000000").code == 0, "an address may go without 0x"
+    assert running("call", "lab_ping", "lab_mailbox+8").code == 0
+
+
 def test_shell_runs_a_script_from_stdin_with_the_machine_at_hand(running: Lab) -> None:
     outcome = running("shell", stdin="print(machine.call.lab_ping(1).result, hex(va(4096)))")
 
