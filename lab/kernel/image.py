@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lab.errors import AddressError, ImageMissing, LabError
+from lab.errors import AddressError, ImageMissing, LabError, UsageError
 from lab.x86.address import PhysicalAddress, VirtualAddress
 
 __all__ = [
@@ -388,11 +388,11 @@ class KernelImage:
         return {each.name: each for each in self.exports.values() if each.is_check}
 
     def export(self, name: str) -> Export:
-        """The export of that name; LabError with the nearest spellings when there is none."""
+        """The export of that name; UsageError with the nearest spellings when there is none."""
         row = self._export_rows.get(name)
         if row is None:
             hint = _near(name, self._export_rows) or "`lab symbols --exports` lists what can be called"
-            raise LabError(f"the kernel exports no {name!r}; {hint}")
+            raise UsageError(f"the kernel exports no {name!r}; {hint}")
         return self._export(row)
 
 

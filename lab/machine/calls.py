@@ -64,7 +64,7 @@ class Target(NamedTuple):
 
 
 def find_target(image: KernelImage, function: str | int) -> Target:
-    """Find a function by the name of an export, or by any address. Raises LabError for an unknown name."""
+    """Find a function by the name of an export, or by any address. Raises UsageError for an unknown name."""
     if isinstance(function, str):
         export = image.export(function)
         return Target(function, export.address, export)
