@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lab.errors import QemuFailed, UsageError
+from lab.errors import ImageMissing, QemuFailed, UsageError
 from lab.machine import console
 from lab.machine.folder import Folder
 from lab.machine.host import find_image, find_program
@@ -30,6 +30,12 @@ MONITORS = ("qmp", "monitor-1", "monitor-2", "monitor-3")
 DEBUG_EXIT_PORT = 0xF4
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+LEAST, PLENTY = 2 * MIB, 16 * MIB
+"""Less RAM than the first no machine has; from the second on no kernel is asked whether it is enough."""
+
+FIRST_TABLES = 512 * KIB
+"""What our kernel takes behind its image before it can say anything better, and a PC's firmware at the end of RAM."""
 
 
 class _Board(NamedTuple):
@@ -80,8 +86,11 @@ class MachineOptions:
     def __post_init__(self) -> None:
         if self.machine not in BOARDS:
             raise UsageError(f"there is no machine {self.machine!r} here; choose {' or '.join(BOARDS)}")
-        if self.ram < 2 * MIB or self.ram % (8 * KIB):  # QEMU rounds anything else up
-            raise UsageError(f"a machine cannot have {self.ram} bytes of RAM; give 2 MiB or more, in units of 8 KiB")
+        least = LEAST if self.ram >= PLENTY else _least_ram(self.kernel)
+        if self.ram < least or self.ram % (8 * KIB):  # QEMU rounds anything else up
+            raise UsageError(
+                f"a machine cannot have {self.ram} bytes of RAM; give {least // MIB} MiB or more, in units of 8 KiB"
+            )
 
     def with_kernel(self, kernel: Path) -> MachineOptions:
         """The same machine with another kernel."""
@@ -92,6 +101,18 @@ class MachineOptions:
         """Make options of what `dataclasses.asdict` gave, after a passage through JSON."""
         lists = {name: tuple(values[name]) for name in ("append", "extra")}
         return cls(**{**values, **lists, "kernel": Path(values["kernel"])})
+
+
+def _least_ram(kernel: Path) -> int:
+    """How much RAM a kernel needs to come up, in whole MiB, as far as that is known."""
+    from lab.kernel.image import KernelImage
+
+    try:
+        segments = KernelImage.load(kernel).segments
+    except ImageMissing:  # not one of ours, or no kernel at all, which is said when it is booted
+        return LEAST
+    end = max(int(each.physical) + each.memory_size for each in segments)
+    return max(LEAST, -(-(end + FIRST_TABLES) // MIB) * MIB)
 
 
 def parse_size(text: str) -> int:

@@ -60,6 +60,7 @@ def test_every_verb_explains_itself(lab: Lab, verb: str) -> None:
         ["run", "nothing"],
         ["run", "--fail", "all"],
         ["run", "--ram", "lots"],
+        ["boot", "--ram", "3M"],
         ["stop", "a", "--all"],
     ],
     ids=" ".join,

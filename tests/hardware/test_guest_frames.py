@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from lab.errors import GuestStopped
+from lab.errors import UsageError
 from lab.kernel.frames import read_frames
 from lab.kernel.objects import StructView
+from lab.machine import Machine, MachineOptions
+from lab.machine.host import find_image
 from lab.paging import Kind, Mapping, leaves, tables
 from lab.x86 import Level, PhysicalAddress
 from tests.hardware.probe import (
@@ -54,9 +58,19 @@ def test_every_frame_of_ram_is_accounted_for(machine: str, ram: int) -> None:
         assert all(guest.machine.memory.read(PhysicalAddress.from_frame(bank.end - 1), 8) for bank in frames.banks)
 
 
-def test_too_little_ram_is_said_in_a_sentence() -> None:
-    with pytest.raises(GuestStopped, match="no RAM for the first tables"), booted(ram=2 * MIB):
-        pass
+def test_too_little_ram_is_said_before_the_guest_boots() -> None:
+    for ram in (MIB, 3 * MIB):
+        with pytest.raises(UsageError, match=f"cannot have {ram} bytes of RAM; give 4 MiB or more"):
+            MachineOptions(ram=ram)
+    for machine in ("microvm", "q35"):
+        with booted(machine=machine, ram=4 * MIB) as guest:
+            assert guest.machine.call.lab_ping(1).ok
+
+
+def test_the_guest_itself_says_in_a_sentence_that_ram_is_too_little(tmp_path: Path) -> None:
+    unknown = shutil.copy(find_image(), tmp_path / "kernel.elf")  # without its description
+    with Machine(MachineOptions(kernel=unknown, ram=2 * MIB)) as machine:
+        machine.wait_log("frames: no RAM for the first tables")
 
 
 def test_frames_above_4_gib_can_be_used() -> None:
