@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from lab.errors import NoMemoryAt, UsageError
-from lab.paging import Fault, Mapped, Step, Walk
+from lab.paging import Fault, FaultKind, Mapped, Step, Walk
 from lab.snapshot import Snapshot
 from lab.views.cells import walk_line
 from lab.views.registry import AnyAddress, view
@@ -23,7 +23,7 @@ def show_walk(
     address: Annotated[AnyAddress, "what to walk: hexadecimal, a symbol, rip, cr2, mdl:0, pool:Tag"],
     *,
     style: Annotated[Literal["lab", "windbg"], "lab: one line a level; windbg: as WinDbg's !pte prints it"] = "lab",
-    cr3: Annotated[PhysicalAddress | None, "walk from this root table instead of CR3's"] = None,
+    cr3: Annotated[PhysicalAddress | None, "walk from this root table, or CR3 value, instead"] = None,
     access: Annotated[Literal["read", "write", "fetch"] | None, "predict what this access will do"] = None,
     user: Annotated[bool, "the access is one at CPL 3"] = False,
 ) -> Report:
@@ -39,6 +39,8 @@ def show_walk(
     walk = snapshot.walk(address, cr3)
     texts = windbg_lines(snapshot.memory, walk) if style == "windbg" else walk.lines()
     report = Report("lab.walk/1", walk_data(walk, snapshot), (lines_block(map(walk_line, texts)),), walk.is_mapped)
+    if style == "windbg" and isinstance(walk.outcome, Fault) and walk.outcome.kind is FaultKind.RESERVED:
+        report = report._replace(problems=(f"!pte does not look at reserved bits, but {walk.outcome}",))
     if access is None and user:
         raise UsageError("--user says who makes the access; add --access read, write or fetch")
     return report if access is None else _with_prediction(report, snapshot, walk, access, user=user)

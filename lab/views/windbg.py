@@ -50,7 +50,9 @@ def windbg_lines(memory: Memory, walk: Walk) -> list[str]:
         tail = ["not canonical"]
     elif last.leaf and last.level > Level.PT:
         contains.append(f"contains {0:016X}")
-        says.append(f"LARGE PAGE pfn {walk.mapped.physical.frame:x}")
+        page = last.level.page_size
+        frame = (last.entry.frame_address(page) + walk.address.offset(page)).frame  # whatever reserved bits say
+        says.append(f"LARGE PAGE pfn {frame:x}")
     elif last.level > Level.PT:
         # The entry that ends the walk is said a second time, and the verdict has a line of its own.
         says[-1], tail = contains[-1], ["not valid"]

@@ -9,6 +9,8 @@ import pytest
 from lab.errors import UsageError
 from lab.memory import MadeUpSpace
 from lab.paging import walk
+from lab.snapshot import Registers, Snapshot
+from lab.views import all_views
 from lab.views.windbg import self_map_slot, windbg_lines
 from lab.x86 import Level, VirtualAddress
 
@@ -44,6 +46,19 @@ def test_large_page(space: MadeUpSpace) -> None:
         contains 000000000019D003  contains 000000000019E003  contains 00000000028001E3  contains 0000000000000000
         pfn 19d       -------KWEV  pfn 19e       -------KWEV  pfn 2800      -GLDA--KWEV  LARGE PAGE pfn 2810
         """)
+
+
+def test_large_page_with_a_reserved_bit(space: MadeUpSpace) -> None:
+    space.map(0x40000000, 0x2000000, size=2 << 20)
+    space.raw(Level.PD, 0x40000000, 0x20020E3)
+    assert shown(space, 0x40001234).splitlines()[2:] == [
+        "contains 000000000019D003  contains 000000000019E003  contains 00000000020020E3  contains 0000000000000000",
+        "pfn 19d       -------KWEV  pfn 19e       -------KWEV  pfn 2002      --LDA--KWEV  LARGE PAGE pfn 2001",
+    ]
+    snapshot = Snapshot(space.memory, space.state, Registers())
+    report = all_views()["walk"].run(snapshot, {"address": "0x40001234", "style": "windbg"})
+    assert (report.answer, report.data["outcome"]) == (False, "fault")
+    assert report.problems[0].startswith("!pte does not look at reserved bits, but PD bit 13 is reserved")
 
 
 def test_missing_page(space: MadeUpSpace) -> None:
