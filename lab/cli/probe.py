@@ -25,7 +25,7 @@ __all__ = ["command"]
 @click.option("--control", "controls", multiple=True, metavar="BIT=0|1", help="A control bit, such as CR0.WP=0.")
 @click.option("--ac", is_flag=True, help="Set RFLAGS.AC: SMAP lets the supervisor through.")
 @click.option("--pkru", metavar="N", help="Turn protection keys on, with these rights.")
-@click.option("--cr3", metavar="PA", help="Another root table, which must share the kernel's half.")
+@click.option("--cr3", metavar="PA", help="Another root table, or CR3 value; it must share the kernel's half.")
 @click.option("--timeout", type=float, default=5.0, show_default=True, help="Seconds until the probe is ended.")
 @click.option("--fresh", is_flag=True, help="On a fresh machine, even if one runs in the background.")
 @name_option

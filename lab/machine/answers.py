@@ -86,11 +86,16 @@ def probe_choices(
     Raises UsageError or AddressError for what cannot be understood.
     """
     return {
-        "root": None if root is None else machine.snapshot().resolve_physical(root),
+        "root": None if root is None else _root(machine, root),
         "controls": dict(_control(each) for each in controls),
         "pkru": None if pkru is None else _number(machine, pkru),
         **dict(_register(machine, each) for each in registers),
     }
+
+
+def _root(machine: Machine, text: str) -> int:
+    snapshot = machine.snapshot()
+    return snapshot.root(snapshot.resolve_physical(text))
 
 
 def _register(machine: Machine, text: str) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from lab.paging.virtual import VirtualMemory
 from lab.paging.walk import Walk, walk
 from lab.snapshot.expressions import resolve, resolve_physical
 from lab.x86.address import PhysicalAddress, VirtualAddress
+from lab.x86.registers import CR3
 
 if TYPE_CHECKING:
     from lab.kernel.image import KernelImage
@@ -50,13 +51,24 @@ class Snapshot:
             raise UsageError("this guest does not run the lab's kernel, so its pool, MDLs and symbols cannot be read")
         return Guest(self.kernel, self.memory, self.state)
 
+    def root(self, cr3: int | None = None) -> PhysicalAddress:
+        """The root table that a value of CR3 names here, which may carry a PCID, PWT and PCD; None: CR3's own.
+
+        >>> from lab.memory import MadeUpSpace
+        >>> from lab.snapshot import Registers
+        >>> space = MadeUpSpace()
+        >>> Snapshot(space.memory, space.state, Registers()).root(0x312018)
+        PhysicalAddress(0x0000312000)
+        """
+        return self.state.root if cr3 is None else replace(self.state, cr3=CR3(cr3)).root
+
     def space(self, root: PhysicalAddress | None = None) -> VirtualMemory:
-        """The address space of CR3, or the one under another root table, as bytes."""
-        return VirtualMemory(self.memory, self.state, root)
+        """The address space of CR3, or the one under another root table or CR3 value, as bytes."""
+        return VirtualMemory(self.memory, self.state, self.root(root))
 
     def walk(self, address: VirtualAddress, root: PhysicalAddress | None = None) -> Walk:
-        """The walk of one address, from CR3's root table or from another one."""
-        return walk(self.memory, self.state, address, root)
+        """The walk of one address, from CR3's root table or from that of another CR3 value."""
+        return walk(self.memory, self.state, address, self.root(root))
 
     def read_virtual(self, address: VirtualAddress, size: int, root: PhysicalAddress | None = None) -> bytes:
         """Exactly `size` bytes; NotMapped for a page that is not mapped, NoMemoryAt for a frame outside of RAM."""

@@ -20,7 +20,7 @@ def show_aliases(
     address: Annotated[AnyAddress, "a virtual address, or a physical one as pa:0x12a010"],
     *,
     phys: Annotated[bool, "take a bare number as a physical address"] = False,
-    cr3: Annotated[PhysicalAddress | None, "look in the space of this root table instead of CR3's"] = None,
+    cr3: Annotated[PhysicalAddress | None, "look in the space of this root table, or CR3 value"] = None,
 ) -> Report:
     """Every virtual address of one frame, with the rights each gives.
 
@@ -30,7 +30,7 @@ def show_aliases(
     if phys and not isinstance(address, PhysicalAddress):
         address = PhysicalAddress(int(address))
     physical = address if isinstance(address, PhysicalAddress) else snapshot.walk(address, cr3).mapped.physical
-    found = aliases_of(snapshot.memory, snapshot.state, physical, cr3)
+    found = aliases_of(snapshot.memory, snapshot.state, physical, snapshot.root(cr3))
     data: dict[str, Json] = {
         "physical": hex(physical),
         "aliases": [_data(alias) for alias in found.aliases],

@@ -21,7 +21,7 @@ def show_map(
     snapshot: Snapshot,
     *,
     raw: Annotated[bool, "one row for each leaf entry, with the entry"] = False,
-    cr3: Annotated[PhysicalAddress | None, "map the space of this root table instead of CR3's"] = None,
+    cr3: Annotated[PhysicalAddress | None, "map the space of this root table, or CR3 value, instead"] = None,
 ) -> Report:
     """Everything mapped: which ranges lead where, with which rights.
 
@@ -29,9 +29,9 @@ def show_map(
     their say. A self map, a table that is shared, or an entry that leads nowhere is a row of its own.
     """
     found = leaves if raw else map_space
-    rows = list(found(snapshot.memory, snapshot.state, cr3))
+    root = snapshot.root(cr3)
+    rows = list(found(snapshot.memory, snapshot.state, root))
     names = _namer(snapshot)
-    root = snapshot.state.root if cr3 is None else cr3
     count = sum(row.leaves for row in rows)
     data: dict[str, Json] = {
         "root": hex(root),

@@ -24,15 +24,15 @@ def show_table(
     *,
     all: Annotated[bool, "also the entries that are zero"] = False,  # noqa: A002 - the option's name
     level: Annotated[Literal["auto", "PML5", "PML4", "PDPT", "PD", "PT"], "read it as a table of this level"] = "auto",
-    cr3: Annotated[PhysicalAddress | None, "the space it is part of, instead of CR3's"] = None,
+    cr3: Annotated[PhysicalAddress | None, "the space it is part of: a root table, or CR3 value"] = None,
 ) -> Report:
     """The entries of one page table.
 
     Each with what it points to and the addresses it covers. The level follows from where the table is used; for one
     that is not in use, `--level` says how to read it.
     """
-    found = tables(snapshot.memory, snapshot.state, cr3)
-    page = table if table in found else table - table.offset()
+    found = tables(snapshot.memory, snapshot.state, snapshot.root(cr3))
+    page = next((each for each in (table, snapshot.root(table)) if each in found), table - table.offset())
     info = found.get(page)
     known = level == "auto" and info is not None
     read_as = info.levels[0] if level == "auto" and info else Level.PT if level == "auto" else Level[level]

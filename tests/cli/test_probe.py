@@ -42,12 +42,15 @@ def test_json(lab: Lab) -> None:
 
 def test_on_a_background_machine_the_views_work_as_before(lab: Lab) -> None:
     assert lab("boot").code == 0
-    before = lab("map", "--json").out
+    before, before_as_text = lab("map", "--json").out, lab("map").out
     assert lab("probe", "mov rax, [lab_mailbox]", "--json").json["registers"]["rax"] == "0x62616c"
     assert lab("probe", "mov rax, cr3; mov rbx, [rsp]", "--user").code == 1
     assert lab("map", "--json").out == before
     assert lab("walk", "cr2").code in {0, 1}
     assert lab("probe", "nop", "--cr3", "cr3").code == 0
+    assert lab("probe", "nop", "--cr3", "cr3+0x18").code == 0, "a value of CR3 with PWT and PCD"
+    assert lab("walk", "rip", "--cr3", "cr3+0x18").out == lab("walk", "rip").out
+    assert lab("map", "--cr3", "cr3+0x18").out == before_as_text
     # One of its own, although one runs: asked for, or described.
     assert lab("probe", "nop", "--fresh").code == 0
     assert lab("probe", "nop", "--ram", "32M").code == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lab.errors import UsageError
@@ -9,7 +11,7 @@ from lab.memory import MadeUpMemory
 from lab.render import render_text
 from lab.snapshot import Registers, Snapshot, TableImage, capture, diff
 from lab.views import find_view
-from lab.x86 import CR3, CR4, EFER, PagingState, PhysicalAddress
+from lab.x86 import CR0, CR3, CR4, EFER, PagingState, PhysicalAddress, VirtualAddress
 
 NARROW = PagingState(cr3=CR3(0x1000), cr4=CR4.from_names("PSE"), efer=EFER(0), max_phys_bits=36)
 PAE = PagingState(cr3=CR3(0x1020), cr4=CR4.from_names("PAE"), efer=EFER.from_names("NXE"))
@@ -67,6 +69,25 @@ def test_the_table_that_cr3_names_in_pae_paging() -> None:
         "index  entry               flags  points to        covers",
         "[003]  0x0000000000002001  P      pa:0x0000002000  0x00000000c0000000",
     ]
+
+
+@pytest.mark.parametrize("snapshot", [narrow(), pae()], ids=["32-bit", "PAE"])
+def test_a_cr3_value_names_its_table_whatever_its_other_bits_say(snapshot: Snapshot) -> None:
+    root = snapshot.state.root
+    value = str(root + 0x18)
+    for view, arguments in [("walk", {"address": "0xc0005123"}), ("map", {}), ("aliases", {"address": "pa:0x130000"})]:
+        assert shown(snapshot, view, **arguments, cr3=value) == shown(snapshot, view, **arguments, cr3=str(root))
+    assert shown(snapshot, "table", table=value) == shown(snapshot, "table", table="cr3")
+    assert shown(snapshot, "table", table="cr3", cr3=value) == shown(snapshot, "table", table="cr3")
+
+
+def test_bytes_where_paging_is_off() -> None:
+    off = replace(narrow(), state=replace(NARROW, cr0=CR0.from_names("PE")))
+    with pytest.raises(UsageError, match=r"paging is off here, .* add --phys to read pa:0x1000"):
+        shown(off, "mem", address="0x1000")
+    with pytest.raises(UsageError, match="paging is off here"):
+        off.read_virtual(VirtualAddress(0x1000), 8)
+    assert shown(off, "mem", address="0x1000", phys="yes", length="16")[0].startswith("pa:0x0000001000  67 20 00 00")
 
 
 def test_a_level_that_these_tables_do_not_have() -> None:
