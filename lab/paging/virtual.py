@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from lab.errors import LabError, NotMapped
+from lab.errors import NotMapped
 from lab.paging.walk import Mapped, Walk, walk
 from lab.x86.address import PhysicalAddress, VirtualAddress
 from lab.x86.entry import ADDRESS_MASK, Entry
@@ -58,7 +58,7 @@ class VirtualMemory:
         """The pages under `size` bytes from `address` on, in order, mapped or not; the address space ends at 2**64."""
         end = min(int(address) + size, END)
         while address < end:
-            found = self._lookup(address)
+            found = self.walk(address)
             mapped = found.outcome if isinstance(found.outcome, Mapped) else None
             page = mapped.page_size if mapped else self._hole(found)
             count = min(page - address.offset(page), end - int(address))
@@ -71,12 +71,6 @@ class VirtualMemory:
                 for piece in self._siblings(found, address, end):
                     yield piece
                     address = piece.start + piece.size
-
-    def _lookup(self, address: VirtualAddress) -> Walk:
-        try:
-            return self.walk(address)
-        except LabError as error:  # a table outside of RAM: as unreadable as a page that is not mapped
-            raise NotMapped(address, str(error)) from error
 
     @staticmethod
     def _hole(found: Walk) -> int:

@@ -12,6 +12,7 @@ from lab.views.cells import address_cell, plural
 from lab.views.registry import AnyAddress, view
 from lab.views.report import Cell, HexDump, HexRow, Json, Report, Role
 from lab.x86.address import PhysicalAddress, VirtualAddress
+from lab.x86.state import PagingMode
 
 __all__ = ["show_mem"]
 
@@ -36,7 +37,7 @@ def show_mem(
     *,
     length: Annotated[int, "how many bytes"] = 128,
     phys: Annotated[bool, "take a bare number as a physical address"] = False,
-    cr3: Annotated[PhysicalAddress | None, "read through this root table instead of CR3's"] = None,
+    cr3: Annotated[PhysicalAddress | None, "read through this root table, or CR3 value, instead"] = None,
 ) -> Report:
     """Bytes, by virtual or physical address.
 
@@ -74,6 +75,8 @@ def _physical(snapshot: Snapshot, address: PhysicalAddress, length: int) -> Iter
 
 
 def _virtual(snapshot: Snapshot, address: VirtualAddress, length: int, root: PhysicalAddress | None) -> Iterator[_Run]:
+    if snapshot.state.mode is PagingMode.OFF:
+        raise UsageError(f"paging is off here, so addresses are physical; add --phys to read pa:{int(address):#x}")
     for piece in snapshot.space(root).pieces(address, length):
         yield _read(snapshot, piece)
 
