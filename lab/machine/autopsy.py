@@ -33,10 +33,11 @@ def check(machine: Machine, during: str) -> None:
         complaint = machine.qemu.complaint.replace("\n", "; ")
         said = f"; it said: {complaint}" if complaint else ""
         raise _error(machine, GuestCrashed, f"QEMU {process.fate} {during}{said}")
+    # A bug check is told in RAM before it is by QEMU's event: asked the other way round, it might happen in between.
+    fate = machine.connected_qmp.fate if machine.connected_qmp else None
     found = machine.bugcheck
     if found is not None:
         raise _stopped(machine, found, during)
-    fate = machine.connected_qmp.fate if machine.connected_qmp else None
     if fate == "guest-panicked":
         raise _error(machine, GuestStopped, f"the guest panicked {during}{{at}}")
     if fate == "guest-shutdown":

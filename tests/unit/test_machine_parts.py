@@ -10,12 +10,15 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from lab.errors import HostError, ImageMissing, ToolMissing, UsageError
+from lab.errors import GuestStopped, HostError, ImageMissing, ToolMissing, UsageError
 from lab.kernel import image
-from lab.machine import host
+from lab.kernel.mailbox import BugCheck
+from lab.machine import Machine, autopsy, host
 from lab.machine.folder import Folder, folders, try_lock
 from lab.machine.gdb import _quoted, _stop_of
 from lab.machine.host import find_image, find_program, runtime_directory
@@ -80,6 +83,27 @@ def test_sizes() -> None:
     for wrong in ("", "M", "64MB", "-1", "1.5G", "0x40"):
         with pytest.raises(UsageError, match="is not a size"):
             parse_size(wrong)
+
+
+def test_a_bug_check_in_the_very_moment_of_a_check_is_told_as_one() -> None:
+    class Dying:
+        """A machine that meets a bug check while QEMU is asked for its fate."""
+
+        bugcheck: BugCheck | None = None
+        log = ""
+        qemu = SimpleNamespace(process=SimpleNamespace(alive=True, fate="runs"), command=())
+
+        @property
+        def connected_qmp(self) -> object:
+            registers = {"rip": 0x1000, "vector": 256}
+            self.bugcheck = BugCheck(0xC2, "BAD_POOL_CALLER", (7, 0, 0, 0), 0x1000, 0, registers)
+            return SimpleNamespace(fate="guest-panicked")
+
+        def describe(self, address: int, *, returned_to: bool = False) -> str:
+            return f"{address:#x}, returned to: {returned_to}"
+
+    with pytest.raises(GuestStopped, match="bug check 0xc2 BAD_POOL_CALLER"):
+        autopsy.check(cast("Machine", Dying()), "meanwhile")
 
 
 def test_options_are_checked() -> None:
