@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lab.demo.player import Player
     from lab.scenarios.registry import Scenario
+    from lab.texts import Text
     from lab.timeline import Timeline
 
 __all__ = ["command"]
@@ -193,27 +194,26 @@ def _check_terminal() -> None:
 
 
 def _show_page(player: Player, language: str, address: tuple[str, int]) -> None:
-    from lab.demo.web import WebFace, listen, serve
+    from lab.demo.web import Server, WebFace, listen
 
     with listen(address) as listener:
         host, port = listener.getsockname()[:2]
-        face = WebFace(player, (host, port), language, expected=_expected(player))
+        face = WebFace(player, (host, port), language, titles=_titles(player))
         if host != LOOPBACK:
             click.echo(f"lab: whoever can reach {host} and knows this URL can give commands to the guest", err=True)
         click.echo(face.url)
-        serve(face, listener)
+        Server(face).run([listener])
 
 
 def _show_terminal(player: Player, language: str, address: tuple[str, int]) -> None:  # noqa: ARG001 - nobody listens
     from lab.demo.terminal import TerminalFace
 
-    TerminalFace(player, language, expected=_expected(player)).run()
+    TerminalFace(player, language, expected=len(_titles(player))).run()
 
 
-def _expected(player: Player) -> int:
-    """How many moments the lecture had when it was recorded; 0 when it was not."""
-    recording = _recording_behind(player)
-    return 0 if recording is None else len(recording)
+def _titles(player: Player) -> tuple[Text, ...]:
+    """What the moments of a live lecture were called when it was recorded; nothing when it was not."""
+    return tuple(moment.step.title for moment in _recording_behind(player) or ())
 
 
 def _recording_behind(player: Player) -> Timeline | None:

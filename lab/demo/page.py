@@ -1,14 +1,14 @@
 """The page as text: template, style sheet and scripts of `lab/demo/page/`, with labels in a language.
 
-There is no build step. The lab serves the scripts as they are; an export has them in one piece, which is what `joined`
-makes of them: their imports and exports only connect them with each other.
+There is no build step. The lab serves the scripts as they are; an export has them in one piece, which is what
+`joined_scripts` makes of them: their imports and exports only connect them with each other.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from lab.demo.words import bits_in, headline, labels_in
@@ -26,9 +26,17 @@ SCRIPTS = ("dom.js", "steps.js", "players.js", "stage.js", "pointing.js", "speak
 _PLACE = re.compile(r"\{\{([a-z_]+)\}\}")
 
 
-def page_html(title: str, name: str, language: str, head: str) -> str:
-    """The page with its words; `head` is markup that brings style and scripts."""
-    setup: dict[str, Json] = {"name": name, "labels": labels_in(language), "bits": bits_in(language)}
+def page_html(title: str, name: str, language: str, head: str, titles: Sequence[str] = ()) -> str:
+    """The page with its words; `head` is markup that brings style and scripts.
+
+    `titles` are those of the moments, as far as they are foreseen, for the speaker.
+    """
+    setup: dict[str, Json] = {
+        "name": name,
+        "labels": labels_in(language),
+        "bits": bits_in(language),
+        "titles": list(titles),
+    }
     values: Mapping[str, str] = {
         **{label: text_of(text).replace('"', "&quot;") for label, text in labels_in(language).items()},
         "language": language,

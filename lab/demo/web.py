@@ -12,8 +12,7 @@ import json
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
 import uvicorn
@@ -29,11 +28,11 @@ from lab.demo.player import Player
 from lab.demo.prompt import acts_on_guest
 from lab.errors import HostError
 from lab.render.html import report_html
-from lab.texts import ENGLISH
+from lab.texts import ENGLISH, Text
 from lab.timeline import Timeline
 from lab.views.report import Json
 
-__all__ = ["WebFace", "serve", "listen"]
+__all__ = ["WebFace", "Server", "listen"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -63,16 +62,18 @@ BEAT = 15.0
 class WebFace:
     """A player as a page: what it shows, and what the windows of the page ask of it.
 
-    `address` is host and port; `expected` is how many moments a lecture that is still being made is thought to get, 0
-    when nobody knows. `url` is for the one who gives the lecture, and for nobody else.
+    `address` is host and port; `titles` are those that the moments of a lecture that is still being made will have, as
+    far as anybody knows. `url` is for the one who gives the lecture, and for nobody else.
     """
 
-    def __init__(self, player: Player, address: tuple[str, int], language: str = ENGLISH, *, expected: int = 0) -> None:
+    def __init__(
+        self, player: Player, address: tuple[str, int], language: str = ENGLISH, *, titles: Sequence[Text] = ()
+    ) -> None:
         self.player = player
         self.language = language
         self.token = secrets.token_urlsafe(24)
         self.origin = _origin(address)
-        self._expected = expected
+        self._titles = titles
         self._blank = False
         self._version = 0
         self._turn = 0
@@ -89,7 +90,7 @@ class WebFace:
             Route("/do", self._do, methods=["POST"]),
             Route("/ask", self._ask, methods=["POST"]),
         ]
-        inner = Starlette(routes=[Mount(f"/{self.token}", routes=routes)], lifespan=self._lifespan)
+        inner = Starlette(routes=[Mount(f"/{self.token}", routes=routes)])
         self.app = _Guard(inner, self)
 
     @property
@@ -102,17 +103,13 @@ class WebFace:
         for each in tuple(self._listeners):
             each.put_nowait(None)
 
-    @asynccontextmanager
-    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002 - starlette's signature
-        yield
-        self.end_streams()
-
     # ------------------------------------------------------------------------------------------------ answers ----
 
     async def _page(self, request: Request) -> Response:  # noqa: ARG002 - the same for all requests
         timeline = self.player.timeline
         title = timeline.title.in_language(self.language)
-        return HTMLResponse(page_html(title, timeline.scenario, self.language, HEAD))
+        titles = [each.in_language(self.language) for each in self._titles]
+        return HTMLResponse(page_html(title, timeline.scenario, self.language, HEAD, titles))
 
     async def _style(self, request: Request) -> Response:  # noqa: ARG002
         return Response(page_css(), media_type="text/css")
@@ -141,11 +138,14 @@ class WebFace:
 
     async def _do(self, request: Request) -> Response:
         match await _body(request):
+            case {"do": "next" | "back"} if self._blank:
+                self._blank = False
             case {"do": "next"}:
                 await run_in_threadpool(self.player.next)
             case {"do": "back"}:
                 await run_in_threadpool(self.player.back)
             case {"do": "go", "number": int(number)}:
+                self._blank = False
                 await run_in_threadpool(self.player.go, number)
             case {"do": "blank"}:
                 self._blank = not self._blank
@@ -173,7 +173,7 @@ class WebFace:
         return {
             "position": player.position,
             "last": len(player.timeline) - 1,
-            "expected": max(self._expected if player.is_live else 0, len(player.timeline)) - 1,
+            "expected": max(len(self._titles) if player.is_live else 0, len(player.timeline)) - 1,
             "over": not player.is_live or player.is_at_end,
             "asked": bool(player.question),
             "answered": [*player.answered],
@@ -271,21 +271,21 @@ def listen(address: tuple[str, int]) -> socket.socket:
         raise HostError(f"cannot listen on {host} port {port}: {error.strerror}; try --port 0") from error
 
 
-def serve(face: WebFace, listener: socket.socket) -> None:
-    """Serve the page until Ctrl-C."""
-    config = uvicorn.Config(
-        face.app, log_level="error", lifespan="on", timeout_graceful_shutdown=1, server_header=False
-    )
-    _Server(config, face).run([listener])
+class Server(uvicorn.Server):
+    """Serves a page; `run([listener])` does so until Ctrl-C.
 
+    It ends the streams of events before it waits for all answers to end, which these never would.
+    """
 
-class _Server(uvicorn.Server):
-    """Ends the streams of events before it waits for all answers to end."""
-
-    def __init__(self, config: uvicorn.Config, face: WebFace) -> None:
-        super().__init__(config)
+    def __init__(self, face: WebFace) -> None:
+        super().__init__(
+            uvicorn.Config(
+                face.app, log_level="error", lifespan="off", timeout_graceful_shutdown=1, server_header=False
+            )
+        )
         self._face = face
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop serving."""
         self._face.end_streams()
         await super().shutdown(sockets)

@@ -45,6 +45,7 @@ LABELS: Mapping[str, Text] = {
     "key_next": Text("next step, or the answer"),
     "key_back": Text("step back"),
     "key_go": Text("go to that step"),
+    "key_ends": Text("first step, last step"),
     "key_size": Text("larger, smaller"),
     "key_theme": Text("theme: dark, light, projector"),
     "key_panel": Text("next panel"),
@@ -52,6 +53,7 @@ LABELS: Mapping[str, Text] = {
     "key_blank": Text("blank screen"),
     "key_ask": Text("ask something"),
     "key_speaker": Text("speaker window"),
+    "key_close": Text("close"),
     "key_help": Text("this list"),
     "key_point": Text("on an entry: its bits, named; on an address: its walk"),
 }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+from lab.demo.page import page_html
 from lab.demo.player import Player
 from lab.demo.terminal.face import SIGN
 from lab.demo.terminal.looks import THEMES
+from lab.demo.terminal.words import KEYS
 from lab.machine import Machine
 from lab.render.palette import PALETTES
 from lab.scenarios import all_scenarios
@@ -45,6 +48,33 @@ async def test_digits_and_enter_go_to_a_step() -> None:
         assert seat.lines[1].strip().startswith("19 ")
         await seat.press("right")
         assert "This is the last step." in seat.lines[-1]
+
+
+@in_a_loop
+async def test_a_number_that_was_not_finished_is_forgotten_and_so_is_what_was_said() -> None:
+    async with sitting_before(Player(made_up_timeline(20, None))) as seat:
+        for key in ("right", "t", "n", "n", "left", "v"):
+            await seat.press("1", key)
+            assert "go to" not in seat.lines[-1]
+            await seat.press("enter")
+        assert seat.lines[1].strip().startswith("0 ")
+        await seat.press("end", "right")
+        assert seat.lines[1].strip().startswith("19 ")
+        assert "This is the last step." in seat.lines[-1]
+        await seat.press("5", "enter")
+        assert seat.lines[1].strip().startswith("5 ")
+        assert "? keys" in seat.lines[-1]
+        await seat.press("b", "home")
+        assert seat.lines[1].strip().startswith("0 ")
+
+
+def test_both_faces_have_the_same_keys() -> None:
+    page = page_html("", "", "en", "")
+    listed = page[page.index("<dl>") : page.index("</dl>")]
+    on_the_page = {key for each in re.findall("<dt>(.*?)</dt>", listed) for key in re.findall("<kbd>(.*?)</kbd>", each)}
+    in_the_terminal = {key for each in KEYS for key in each.replace("…", " ").split()}
+    assert on_the_page - in_the_terminal == {"s"}  # a terminal has one window
+    assert in_the_terminal - on_the_page == {"↑", "↓", "q"}  # which a browser has by itself
 
 
 @in_a_loop

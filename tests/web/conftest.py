@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from lab.demo.player import Player
-from lab.demo.web import WebFace, listen
+from lab.demo.web import Server, WebFace, listen
 from lab.machine import Machine
 from lab.scenarios import all_scenarios
 from lab.scenarios.step import NO_TEXT
@@ -62,25 +61,24 @@ def lecture() -> Timeline:
 class Served:
     """A face that is being served, until it is stopped."""
 
-    def __init__(self, face: WebFace, server: uvicorn.Server, thread: threading.Thread) -> None:
+    def __init__(self, face: WebFace, server: Server, thread: threading.Thread) -> None:
         self.face = face
         self.url = face.url
         self._server = server
         self._thread = thread
 
     def stop(self) -> None:
-        self.face.end_streams()
         self._server.should_exit = True
         self._thread.join(PATIENCE / 1000)
         assert not self._thread.is_alive()
 
 
 @contextmanager
-def serving(player: Player, language: str = "en") -> Iterator[Served]:
+def serving(player: Player, language: str = "en", titles: Sequence[Text] = ()) -> Iterator[Served]:
     """Serve a player on a free port of this computer."""
     with listen(("127.0.0.1", 0)) as listener:
-        face = WebFace(player, listener.getsockname(), language)
-        server = uvicorn.Server(uvicorn.Config(face.app, log_level="error", timeout_graceful_shutdown=1))
+        face = WebFace(player, listener.getsockname(), language, titles=titles)
+        server = Server(face)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         served = Served(face, server, thread)

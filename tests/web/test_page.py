@@ -79,6 +79,29 @@ def test_digits_and_enter_go_to_a_step(open_page: Open) -> None:
     shown(page, 10)
 
 
+def test_the_ends_are_a_key_away_and_a_digit_can_be_taken_back(open_page: Open, lecture: Timeline) -> None:
+    page = open_page()
+    press(page, "End")
+    shown(page, len(lecture) - 1)
+    press(page, "Home")
+    shown(page, 0)
+    press(page, "1", "7", "Backspace", "0", "Enter")
+    shown(page, 10)
+
+
+def test_a_blank_screen_is_shown_again_by_the_key_that_would_step(open_page: Open) -> None:
+    page = open_page()
+    for key in ("ArrowRight", "PageUp"):
+        press(page, "b")
+        expect(page.locator("#blank")).to_be_visible()
+        press(page, key)
+        expect(page.locator("#blank")).to_be_hidden()
+        shown(page, 0)
+    press(page, "b")
+    go_to(page, 2)
+    expect(page.locator("#blank")).to_be_hidden()
+
+
 def test_a_question_is_asked_before_its_moment_and_the_next_key_reveals(open_page: Open) -> None:
     page = open_page()
     go_to(page, 3)
@@ -224,7 +247,7 @@ def test_the_keyboard_alone_reaches_entries_and_addresses(open_page: Open) -> No
 def test_the_prompt_answers_and_does_not_steal_keys(open_page: Open) -> None:
     page = open_page()
     go_to(page, 4)
-    press(page, "/")
+    press(page, ":")
     page.keyboard.type("walk mdl:0 --style windbg")
     press(page, "Enter")
     expect(page.locator("#answered")).to_contain_text("PXE at")

@@ -101,6 +101,17 @@ def test_a_step_far_away_is_the_last_one(served: Served, lecture: Timeline) -> N
     assert json.loads(text)["position"] == len(lecture) - 1
 
 
+def test_an_open_window_is_told_that_there_will_be_no_more(lecture: Timeline) -> None:
+    with serving(Player(lecture)) as served:
+        place = urlsplit(served.url)
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=PATIENCE / 1000)
+        connection.request("GET", path_of(served, "events"))
+        stream = connection.getresponse()
+        assert stream.readline().startswith(b"data: {")
+    assert stream.read() == b"\n"  # to a proper end, and not broken off
+    connection.close()
+
+
 def test_answers_are_text_and_never_markup(served: Served) -> None:
     status, text = post(served, "ask", json.dumps({"line": "walk <img/src=x>"}).encode())
     assert status == 200

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from lab.demo.export import export_html
+from lab.demo.player import Player
+from lab.machine import Machine
+from lab.scenarios import all_scenarios
 from lab.timeline import Timeline
-from tests.web.conftest import QUESTION, Open, Served, go_to, keep, press, shown
+from lab.timeline.recorder import Recorder
+from tests.web.conftest import QUESTION, Open, Served, go_to, keep, press, serving, shown
 
 
 @pytest.fixture(params=["served", "file"])
@@ -20,6 +25,27 @@ def url(request: pytest.FixtureRequest, served: Served, lecture: Timeline, tmp_p
     file = tmp_path / "lecture.html"
     file.write_text(export_html(lecture))
     return file.as_uri()
+
+
+@pytest.fixture
+def live(lecture: Timeline) -> Iterator[Served]:
+    with (
+        Machine(gdb=True) as machine,
+        Player(live=Recorder(all_scenarios()["mdl-remap"], machine)) as player,
+        serving(player, titles=[moment.step.title for moment in lecture]) as found,
+    ):
+        yield found
+
+
+def test_on_a_live_machine_the_next_step_is_foreseen(live: Served, open_page: Open, lecture: Timeline) -> None:
+    hall = open_page(live.url)
+    speaker = open_speaker(hall)
+    for number in range(3):
+        shown(speaker, number)
+        expect(speaker.locator("#speaker-title")).to_have_text(lecture[number].step.title)
+        expect(speaker.locator("#speaker-next")).to_have_text(lecture[number + 1].step.title)
+        expect(speaker.locator("#speaker-count")).to_have_text(f"{number} / {len(lecture) - 1}")
+        press(hall, "ArrowRight")
 
 
 def open_speaker(hall: Page) -> Page:

@@ -13,7 +13,7 @@ const player = packed
   ? new FilePlayer(await unpacked(packed.textContent), setup.name)
   : new LabPlayer(setup.labels);
 const go = (number) => player.act({ do: "go", number });
-const face = isSpeaker() ? new Speaker(setup.labels) : new Stage(setup.labels, go);
+const face = isSpeaker() ? new Speaker(setup.labels, setup.titles) : new Stage(setup.labels, go);
 const answers = new Answers((line) => player.ask(line), setup.labels);
 const hideBits = nameBits(setup.bits);
 const themes = ["dark", "light", "projector"];
@@ -50,6 +50,7 @@ const keys = {
   v: () => face.turn?.(),
   n: () => toggle("#notes"),
   b: () => player.act({ do: "blank" }),
+  ":": () => find("#line").focus(),
   "/": () => find("#line").focus(),
   s: () => openSpeaker(),
   "?": () => find("#keys").showModal(),
@@ -74,6 +75,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (/^[0-9]$/.test(event.key)) return collect(digits + event.key);
+  if (event.key === "Backspace") return collect(digits.slice(0, -1));
   const action = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
   event.preventDefault();
@@ -91,7 +93,7 @@ find("#question").addEventListener("click", keys.ArrowRight);
 find("#keys .close").addEventListener("click", () => find("#keys").close());
 
 function collect(text) {
-  digits = text.slice(0, 4);
+  digits = text.slice(-4);
   find("#digits").hidden = !digits;
   find("#digits").textContent = `→ ${digits}`;
 }

@@ -11,8 +11,10 @@ export function openSpeaker() {
 }
 
 export class Speaker {
-  constructor(labels) {
+  /** `titles` are those of the moments, as far as they are foreseen: a live machine has not played them yet. */
+  constructor(labels, titles) {
     this.labels = labels;
+    this.titles = titles;
     document.body.dataset.face = "speaker";
     find("#speaker").hidden = false;
     this.#tick();
@@ -21,9 +23,9 @@ export class Speaker {
 
   show(state, moment, next) {
     this.started = state.started;
-    find("#speaker-count").textContent = `${state.position} / ${state.last}`;
+    find("#speaker-count").textContent = `${state.position} / ${state.expected ?? state.last}`;
     find("#speaker-title").textContent = moment.title;
-    find("#speaker-next").textContent = next?.title ?? (state.over ? this.labels.last_step : "…");
+    find("#speaker-next").textContent = next?.title ?? this.#after(state);
     const question = state.asked ? next?.question : moment.question;
     find("#speaker-question").hidden = !question;
     find("#speaker-question p:last-child").textContent = question ?? "";
@@ -31,6 +33,11 @@ export class Speaker {
     document.title = `${moment.number} · ${moment.title}`;
     for (const place of document.querySelectorAll('#speaker [data-slot="notes"]')) place.innerHTML = moment.slots.notes;
     this.#tick();
+  }
+
+  #after(state) {
+    if (state.over) return this.labels.last_step;
+    return this.titles[state.position + 1] ?? (this.titles.length ? this.labels.last_step : "…");
   }
 
   #tick() {

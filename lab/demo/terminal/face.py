@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from textual import events
+from textual.actions import ActionParseResult
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, VerticalScroll
 from textual.content import Content
+from textual.dom import DOMNode
 from textual.widgets import Input, Label, Static
 
 from lab.demo.fragments import panel_of
@@ -70,6 +72,8 @@ class TerminalFace(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,space,pagedown", "next"),
         Binding("left,pageup", "previous"),
+        Binding("home", "end_of_lecture(0)"),
+        Binding("end", "end_of_lecture(-1)"),
         Binding("plus,equals_sign", "resize(1)"),
         Binding("minus", "resize(-1)"),
         Binding("t", "theme"),
@@ -191,26 +195,46 @@ class TerminalFace(App[None]):
 
     # ------------------------------------------------------------------------------------------------------- keys ----
 
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Do what a key is bound to; what was said before it is over, and so is a number that was not finished."""
+        if action not in ("go", "erase"):
+            self._digits = ""
+        self._said = ""
+        self._foot()
+        return await super().run_action(action, default_namespace, namespaces)
+
     def action_next(self) -> None:
         """Close what lies over the step; else go on, or reveal."""
         if not self._uncovered():
             self._do(self._next)
 
     def _next(self) -> None:
-        self._said = "" if self.player.next() else self._word("last_step")
+        if not self.player.next():
+            self._said = self._word("last_step")
 
     def action_previous(self) -> None:
         """Close what lies over the step; else go back."""
         if not self._uncovered():
-            self._said = ""
             self._do(self.player.back)
 
     def action_go(self) -> None:
         """Go to the moment whose number was typed."""
         if self._digits:
             number, self._digits = int(self._digits), ""
-            self._uncovered()
-            self._do(lambda: self.player.go(number))
+            self._go(lambda: number)
+
+    def action_end_of_lecture(self, place: int) -> None:
+        """Go to the first moment, or to the last one there is."""
+        self._go(lambda: range(len(self.player.timeline))[place])
+
+    def _go(self, number: Callable[[], int]) -> None:
+        self._uncovered()
+        self._do(lambda: self.player.go(number()))
 
     def action_erase(self) -> None:
         """Take back a digit."""
@@ -219,7 +243,6 @@ class TerminalFace(App[None]):
 
     def action_leave(self) -> None:
         """Close the prompt, or whatever lies over the step."""
-        self._digits = ""
         prompt = self.query_one("#prompt")
         if prompt.has_class("-shown"):
             prompt.remove_class("-shown")

@@ -24,6 +24,7 @@ KEYS: Mapping[str, Text] = {
     "→ Space PgDn": LABELS["key_next"],
     "← PgUp": LABELS["key_back"],
     "0…9 Enter": LABELS["key_go"],
+    "Home End": LABELS["key_ends"],
     "+ -": Text("fewer parts with more room each, or all; the size of letters is the terminal's own, often Ctrl and +"),
     "t": LABELS["key_theme"],
     "v Tab": LABELS["key_panel"],
@@ -31,7 +32,7 @@ KEYS: Mapping[str, Text] = {
     "n": LABELS["key_notes"],
     "b": LABELS["key_blank"],
     ": /": Text("ask: a view, call FUNCTION ARG, probe 'ASSEMBLY'"),
-    "Esc": Text("close"),
+    "Esc": LABELS["key_close"],
     "?": LABELS["key_help"],
     "q": Text("quit"),
 }
