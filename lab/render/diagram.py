@@ -131,7 +131,7 @@ def walk_diagram(data: Data) -> Diagram:
         root=PhysicalAddress(int(data["root"], 16)),
         levels=names,
         fields=_fields(address, names, widths),
-        hops=tuple(_hop(step, width, denied, fault) for step, width in zip(data["steps"], widths, strict=False)),
+        hops=tuple(_hop(step, width, data, denied, fault) for step, width in zip(data["steps"], widths, strict=False)),
         physical=PhysicalAddress(int(data["physical"], 16)) if mapped else None,
         page_size=data["page_size"] if mapped else 0,
         memory_type=data["memory_type"] if mapped else "",
@@ -159,7 +159,7 @@ def _field(address: int, name: str, end: int, low: int) -> AddressField:
     return AddressField(name, end - 1, low, value, f"{value:0{end - low}b}")
 
 
-def _hop(step: Data, width: int, denied: Sequence[Data], fault: Data) -> Hop:
+def _hop(step: Data, width: int, data: Data, denied: Sequence[Data], fault: Data) -> Hop:
     """One step; `width` bits of the address select it. Where they are ten, entries have four bytes."""
     entry, address = int(step["entry"], 16), PhysicalAddress(int(step["entry_address"], 16))
     level, present = step["level"], bool(entry & 1)
@@ -178,9 +178,16 @@ def _hop(step: Data, width: int, denied: Sequence[Data], fault: Data) -> Hop:
         kind=entry_kind(level, leaf=step["leaf"], present=present),
         flags=tuple(step["flags"]),
         leaf=step["leaf"],
-        target=PhysicalAddress(entry & ADDRESS_MASK) if present and fault.get("level") != level else None,
+        target=_target(step, data) if present and fault.get("level") != level else None,
         decides=tuple(decides),
     )
+
+
+def _target(step: Data, data: Data) -> PhysicalAddress:
+    """Where an entry points. A leaf of a large page has the PAT bit, and perhaps others, in the place of an address."""
+    if step["leaf"] and data["outcome"] == "mapped":
+        return PhysicalAddress(int(data["physical"], 16) & ~(data["page_size"] - 1))
+    return PhysicalAddress(int(step["entry"], 16) & ADDRESS_MASK)
 
 
 def _denial_text(denial: Data) -> Text:

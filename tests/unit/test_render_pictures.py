@@ -110,6 +110,14 @@ def test_a_large_leaf_ends_the_walk_early_and_the_rest_is_offset() -> None:
     assert "pa:0x612345" in shown
 
 
+def test_a_large_leaf_points_to_its_page_whatever_its_pat_bit_says() -> None:
+    space = MadeUpSpace()
+    space.map(0x600000, 0x800000, size=2 << 20)
+    space.raw(Level.PD, 0x600000, 0x800000 | 0x1083)
+    diagram = drawn(space, 0x612345)
+    assert diagram.hops[-1].target == diagram.frame == PhysicalAddress(0x800000)
+
+
 def test_a_fault_is_marked_where_it_happens() -> None:
     space = MadeUpSpace()
     space.map(0x400000, 0x12A000)
