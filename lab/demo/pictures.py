@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from math import log2
+from typing import NamedTuple
 
 from lab.demo.layout import FrameMap, PoolPage, PoolPiece, SpaceRegion, SpaceRun
 from lab.demo.mdls import MdlPicture, PageEntry
@@ -25,6 +26,8 @@ PANEL = 1200
 PAGE = 4096
 LETTER = 8.5
 """Width of a letter of small monospaced text."""
+BESIDE = 4
+"""Left free between a mark and its label."""
 
 
 def _svg(parts: Iterable[str], size: tuple[float, float], kind: str, label: str) -> str:
@@ -40,10 +43,51 @@ def _amount(size: int) -> str:
     return amount_cell(size).text
 
 
+class Mark(NamedTuple):
+    """What is marked in a picture from `left` to `right`, with a label beside it: to its right, or `is_left` of it."""
+
+    left: float
+    right: float
+    is_left: bool
+    label: str
+    walked: Walked
+
+
+def _apart(marks: Iterable[Mark], end: float, letter: float) -> list[list[Mark]]:
+    """Marks in one line in groups, from left to right, each with a label: where two labels would meet, they are one.
+
+    The picture goes up to `end`; a letter of a label is `letter` wide.
+    """
+    groups: list[list[Mark]] = []
+    for mark in sorted(marks, key=lambda mark: mark.left):
+        group = [mark]
+        while groups and _reach(groups[-1], end, letter)[1] > _reach(group, end, letter)[0]:
+            group = groups.pop() + group
+        groups.append(group)
+    return groups
+
+
+def _reach(group: Sequence[Mark], end: float, letter: float) -> tuple[float, float]:
+    """From where to where the marks of a group and their label stand."""
+    x, anchor, label = _beside(group, end, letter)
+    width = letter * len(label) + BESIDE
+    return (x - width, group[-1].right) if anchor else (group[0].left, x + width)
+
+
+def _beside(group: Sequence[Mark], end: float, letter: float) -> tuple[float, str, str]:
+    """The label of a group: where it begins, or where it ends if the second value says so, and its text."""
+    label = ", ".join(filter(None, dict.fromkeys(each.label for each in group)))
+    left, right, width = group[0].left - BESIDE, group[-1].right + BESIDE, letter * len(label)
+    is_left = right + width > end or (all(each.is_left for each in group) and left > width)
+    return (left, " end", label) if is_left else (right, "", label)
+
+
 # -------------------------------------------------------------------------------------------------- address space ----
 
 BAR_TOP, BAR = 46, 30
 NARROW, USUAL = 96, 118
+PIN, PIN_LETTER = 14, 9
+"""Widths of a pin, and of a letter of its label, which is bold."""
 
 
 def space_svg(regions: Sequence[SpaceRegion], walks: Sequence[Walked], language: str) -> str:
@@ -57,12 +101,15 @@ def space_svg(regions: Sequence[SpaceRegion], walks: Sequence[Walked], language:
     all_of_it = WIDTH - 2 - gap * (len(shown) - 1)
     room = max(0.0, all_of_it - sum(least))
     squeeze = min(1.0, all_of_it / sum(least))
-    parts, x = [], 1.0
+    parts: list[str] = []
+    pins: list[Mark] = []
+    x = 1.0
     for region, weight, width in zip(shown, weights, least, strict=True):
         wide = width * squeeze + room * weight / (sum(weights) or 1)
         parts.append(_region(region, x, wide, language))
-        parts += _pins(region, [each for each in walks if _region_of(each, shown) is region], x, wide)
+        pins += _pins(region, [each for each in walks if _region_of(each, shown) is region], x, wide)
         x += wide + gap
+    parts += map(_pin_group, _apart(pins, WIDTH, PIN_LETTER))
     return _svg(parts, (WIDTH, BAR_TOP + BAR + 38), "space", Text("address space").in_language(language))
 
 
@@ -75,7 +122,7 @@ def _region(region: SpaceRegion, x: float, width: float, language: str) -> str:
         more = {"data_address": str(first), "tabindex": "0", "role": "button"}
     return element(
         "g",
-        element("title", text_of(f"{region.name} {region.start}…{region.end - 1}")),
+        element("title", text_of(f"{name_in(region.name, language)} {region.start}…{region.end - 1}")),
         _text(x + 2, 16, name_in(region.name, language), "name"),
         element("rect", x=x, y=BAR_TOP, width=width, height=BAR, rx=4, class_="box"),
         *(element("rect", x=start, y=BAR_TOP + 5, width=wide, height=BAR - 10, class_=f"run {rights}")
@@ -119,8 +166,8 @@ def _region_of(walked: Walked, regions: Sequence[SpaceRegion]) -> SpaceRegion | 
     return next(mapped, around[0] if around else None)
 
 
-def _pins(region: SpaceRegion, walks: Sequence[Walked], x: float, width: float) -> Iterator[str]:
-    """A pin above each of these walked addresses, which are in the region."""
+def _pins(region: SpaceRegion, walks: Sequence[Walked], x: float, width: float) -> Iterator[Mark]:
+    """A pin for each of these walked addresses, which are in the region."""
     bars = list(_bars(region, x, width)) if region.runs else []
     alike = [list(runs) for _, runs in _alike(region)]
     for walked in walks:
@@ -130,16 +177,23 @@ def _pins(region: SpaceRegion, walks: Sequence[Walked], x: float, width: float) 
             if address >= runs[0].start:
                 share = (address - runs[0].start) / max(1, runs[-1].end - runs[0].start)
                 place = start + wide * min(1.0, share)
-        kind = "pin" if walked.diagram.physical is not None else "pin bad"
         middle = min(max(place, x + 8), x + width - 8)
-        anchor = "end" if middle - x > width / 2 else ""
-        yield element(
+        yield Mark(middle - PIN / 2, middle + PIN / 2, middle - x > width / 2, walked.label, walked)
+
+
+def _pin_group(group: Sequence[Mark]) -> str:
+    """Pins that share a label, which the nearest one has."""
+    x, anchor, label = _beside(group, WIDTH, PIN_LETTER)
+    return "".join(
+        element(
             "g",
-            element("path", d=f"M{middle:g} {BAR_TOP + 2:g}l-7 -12h14z"),
-            _text(middle + (-11 if anchor else 11), BAR_TOP - 4, walked.label, f"small {anchor}".strip()),
-            class_=kind,
-            data_address=str(address),
+            element("path", d=f"M{each.left:g} {BAR_TOP - 10:g}h{PIN:g}l{-PIN / 2:g} 12z"),
+            _text(x, BAR_TOP - 4, label, f"small{anchor}") if label and each is group[0 if anchor else -1] else "",
+            class_="pin" if each.walked.diagram.physical is not None else "pin bad",
+            data_address=str(each.walked.diagram.address),
         )
+        for each in group
+    )
 
 
 # ------------------------------------------------------------------------------------------------ physical memory ----
@@ -148,11 +202,14 @@ ROW_FRAMES = 256
 LEFT = 128
 CELL = (PANEL - LEFT) / ROW_FRAMES
 ROW_HEIGHT = 17
+TAG_LETTER = 9
+"""Width of a letter of a frame's number, which is bold."""
 
 
 def frames_svg(frames: FrameMap, walks: Sequence[Walked], language: str) -> str:
     """A row is a MiB, a cell a frame; rows in which nothing is used are one. Frames that walks end in are ringed."""
     rows = list(_rows(frames.runs))
+    names = {use: name_in(name, language) for use, name in frames.names}
     tops = [i * (ROW_HEIGHT + 3) + 2 for i in range(len(rows))]
     parts = []
     for (first, last, runs), top in zip(rows, tops, strict=True):
@@ -163,13 +220,12 @@ def frames_svg(frames: FrameMap, walks: Sequence[Walked], language: str) -> str:
             parts.append(_text(LEFT + (PANEL - LEFT) / 2, top + 13, free, "small middle muted"))
             continue
         parts.append(element("rect", x=LEFT, y=top, width=(last - first) * CELL, height=ROW_HEIGHT, class_="free"))
-        parts += [_cells(run, first, top, dict(frames.names)) for run in runs]
-    rings: list[str] = []
-    for walked in walks:
-        rings += _ring(walked, rows, tops)
+        parts += [_cells(run, first, top, names) for run in runs]
+    for (first, last, _), top in zip(rows, tops, strict=True):
+        parts += _rings(walks, first, last, top)
     legend_top = (tops[-1] if tops else 0) + ROW_HEIGHT + 26
-    parts += [*dict.fromkeys(rings), *_legend(frames, legend_top, language)]
-    return _svg(parts, (PANEL, legend_top + 14), "frames", Text("physical memory").in_language(language))
+    legend, end = _legend(frames, names, legend_top)
+    return _svg([*parts, *legend], (PANEL, end + 14), "frames", Text("physical memory").in_language(language))
 
 
 def _rows(runs: Sequence[FrameRun]) -> Iterator[tuple[int, int, list[FrameRun]]]:
@@ -211,29 +267,37 @@ def _use_class(use: str) -> str:
     return "use-" + use.replace(" ", "-")
 
 
-def _ring(walked: Walked, rows: Sequence[tuple[int, int, list[FrameRun]]], tops: Sequence[float]) -> Iterator[str]:
-    physical = walked.diagram.physical
-    if physical is None:
-        return
-    for (first, end, _), top in zip(rows, tops, strict=True):
-        if first <= physical.frame < end:
+def _rings(walks: Iterable[Walked], first: int, end: int, top: float) -> Iterator[str]:
+    """Rings around the frames from `first` to `end`, which are one row, that walks end in, with their numbers."""
+    found: dict[int, Mark] = {}
+    for walked in walks:
+        physical = walked.diagram.physical
+        if physical is not None and first <= physical.frame < end:
             x = LEFT + (physical.frame - first) * CELL if end - first <= ROW_FRAMES else LEFT
-            yield element("rect", x=x - 3, y=top - 3, width=CELL + 5, height=ROW_HEIGHT + 6, rx=3, class_="ring")
-            side = x > PANEL - 160
-            kind = "physical mono small end" if side else "physical mono small"
-            yield _text(x - 8 if side else x + CELL + 8, top + 13, f"{physical.frame:#x}", f"{kind} tag")
+            found[physical.frame] = Mark(x - 3, x + CELL + 2, x > PANEL - 160, f"{physical.frame:#x}", walked)
+    for group in _apart(found.values(), PANEL, TAG_LETTER):
+        x, anchor, label = _beside(group, PANEL, TAG_LETTER)
+        for each in group:
+            wide = each.right - each.left
+            yield element("rect", x=each.left, y=top - 3, width=wide, height=ROW_HEIGHT + 6, rx=3, class_="ring")
+        yield _text(x, top + 13, label, f"physical mono small{anchor} tag")
 
 
-def _legend(frames: FrameMap, top: float, language: str) -> Iterator[str]:
-    x = float(LEFT)
+def _legend(frames: FrameMap, names: Mapping[str, str], top: float) -> tuple[list[str], float]:
+    """What the colours mean, in as many lines as that takes; and where the last one stands."""
     counts: dict[str, int] = {}
     for run in frames.runs:
         counts[run.use] = counts.get(run.use, 0) + run.count
-    for use, name in frames.names:
-        label = f"{name_in(name, language)} {counts[use]}"
-        yield element("rect", x=x, y=top - 12, width=14, height=14, rx=2, class_=f"use {_use_class(use)}")
-        yield _text(x + 20, top, label, "small")
-        x += 44 + 7.6 * len(label)
+    parts, x = [], float(LEFT)
+    for use, name in names.items():
+        label = f"{name} {counts[use]}"
+        wide = 44 + 7.6 * len(label)
+        if x > LEFT and x + wide > PANEL:
+            x, top = LEFT, top + 22
+        parts.append(element("rect", x=x, y=top - 12, width=14, height=14, rx=2, class_=f"use {_use_class(use)}"))
+        parts.append(_text(x + 20, top, label, "small"))
+        x += wide
+    return parts, top
 
 
 # ----------------------------------------------------------------------------------------------------------- pool ----
@@ -253,7 +317,8 @@ def pool_svg(pages: Sequence[PoolPage], language: str) -> str:
         parts.append(element("rect", x=POOL_LEFT, y=top, width=PANEL - POOL_LEFT, height=36, rx=4, class_="page"))
         parts += [_piece(page, piece, top, scale, language) for piece in page.pieces]
         if page.size > PAGE:
-            parts.append(_text(POOL_LEFT - 10, top + 24, f"{page.size // PAGE} pages", "small muted end"))
+            count = Text("{count} pages", {"count": page.size // PAGE}).in_language(language)
+            parts.append(_text(POOL_LEFT - 10, top + 34, count, "small muted end"))
     height = len(shown) * POOL_ROW
     if len(pages) > len(shown):
         parts.append(_text(POOL_LEFT, height + 16, f"+ {len(pages) - len(shown)}", "muted"))

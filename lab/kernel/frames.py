@@ -37,6 +37,11 @@ USE_NAMES = {
     "pool nx": "nonpaged pool NX",
     "mdl": "pages of MDLs",
     "system": "system pages",
+    "driver": "driver images",
+    "user": "user pages",
+    "contiguous": "contiguous memory",
+    "non cached": "non-cached memory",
+    "locked": "freed, still locked",
 }
 """Longer words for what `enum frame_use` names, where they help."""
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
-from lab.demo.layout import frame_map, pool_pages, space_regions
+from lab.demo.layout import PoolPage, frame_map, pool_pages, space_regions
 from lab.demo.mdls import mdl_pictures
 from lab.demo.pictures import frames_svg, mdl_svg, pool_svg, space_svg
-from lab.kernel.frames import read_frames
+from lab.demo.words import NAMES, name_in
+from lab.kernel.frames import USE_NAMES, read_frames
 from lab.kernel.mdl import read_mdls
 from lab.snapshot import Snapshot
+from lab.x86 import VirtualAddress
 
 State = Callable[[str], Snapshot]
 
@@ -55,6 +58,28 @@ def test_regions_have_our_kernels_names(state: State) -> None:
     names = [each.name for each in space_regions(state("mapped"))]
     assert {"user half", "self map", "kernel image", "system PTEs", "nonpaged pool", "PFN database"} <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_whatever_frames_serve_has_a_name_in_every_language(state: State) -> None:
+    uses = state("mapped").guest.kernel.enum("frame_use").values
+    for use in uses.keys() - {"FRAME_UNUSED"}:
+        word = use.removeprefix("FRAME_").lower().replace("_", " ")
+        name = USE_NAMES.get(word, word)
+        assert name_in(name, "tr") != name
+
+
+def test_pictures_speak_one_language(state: State) -> None:
+    snapshot = state("mapped")
+    frames = frame_map(snapshot)
+    assert frames
+    big = PoolPage(VirtualAddress(0), "NonPagedPoolNx", 3 * 4096, ())
+    drawn = [space_svg(space_regions(snapshot), (), "tr"), pool_svg([*pool_pages(snapshot), big], "tr")]
+    drawn += [mdl_svg(mdl_pictures(snapshot), "tr"), frames_svg(frames, (), "tr")]
+    english = [text for text in NAMES if text.in_language("tr") != text]
+    for picture in drawn:
+        for said in ET.fromstring(picture).itertext():
+            assert [text for text in english if re.search(rf"\b{text}\b", said)] == []
+            assert not re.search(r"\b(pages|none)\b", said)
 
 
 def test_no_state_is_too_odd_to_be_drawn(state_name: str, state: State) -> None:

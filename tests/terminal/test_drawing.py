@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from lab.demo.mdls import MdlPage, MdlPicture
 from lab.demo.scene import Walked, scene
 from lab.demo.terminal import looks
 from lab.demo.terminal.arrange import ALONE, NO_PANELS, arrange
@@ -16,6 +19,7 @@ from lab.memory import MadeUpSpace
 from lab.render.diagram import walk_diagram
 from lab.snapshot import Registers, Snapshot
 from lab.views import find_view
+from lab.x86 import VirtualAddress
 from tests.unit.made_up import made_up_timeline
 from tests.unit.test_views_32bit import narrow, pae
 
@@ -147,6 +151,19 @@ def test_walks_without_room_are_a_line_and_say_that_they_meet() -> None:
     assert sum("┌ CR3 " in line for line in low) == 1
     assert sum("┌ CR3 " in line for line in high) == 2
     assert "╔same frame" in "".join(high)
+
+
+def test_walks_and_mdls_speak_the_language_of_the_lecture() -> None:
+    space = MadeUpSpace()
+    space.map(0x40_0000, 0x12A000, "rw-")
+    for address in (0x40_0000, 0x80_0000):
+        text = "\n".join(plain(row) for row in draw_walks([walked(space, address)], 98, 40, {}, "tr"))
+        assert "çerçeve" in text
+        assert not re.search("frame|denied|not present", text)
+    pages = (MdlPage(3, None, None),)
+    mdl = MdlPicture(0, VirtualAddress(0x5000), (), VirtualAddress(0x1000), None, 1, 0, 1, pages)
+    rows = PANELS["mdl"](replace(scene(made_up_timeline(), 1), mdls=(mdl,)), 80, "tr")
+    assert plain(rows[2]) == "[0] çerçeve 3"
 
 
 @pytest.mark.parametrize("width", [24, 37, 46, 60, 100])

@@ -12,8 +12,10 @@ from playwright.sync_api import Browser, Page, expect
 from lab.demo.player import Player
 from lab.machine import Machine
 from lab.scenarios import all_scenarios
+from lab.texts import Text
 from lab.timeline import Timeline
 from lab.timeline.recorder import Recorder
+from lab.timeline.recording import read, shipped
 from tests.web.conftest import ANSWER, NOTES, QUESTION, Open, Served, fetched, go_to, keep, press, serving, shown
 
 SIZES = [(1920, 1080), (1280, 720)]
@@ -348,6 +350,16 @@ CLIPPED = """() => [...document.querySelectorAll('#stage svg text')].filter((tex
     return box.width && (box.left < svg.left - 1 || box.right > svg.right + 1 || box.bottom > svg.bottom + 2);
 }).map((text) => text.textContent)"""
 
+OVERLAPPING = """() => [...document.querySelectorAll('#stage svg')].flatMap((svg) => {
+    const texts = [...svg.querySelectorAll('text')].filter((text) => text.textContent.trim());
+    const boxes = texts.map((text) => [text.textContent, text.getBoundingClientRect()]).filter(([, box]) => box.width);
+    const meet = (one, other) => one.left < other.right - 2 && other.left < one.right - 2
+        && one.top < other.bottom - 4 && other.top < one.bottom - 4;
+    return boxes.flatMap(([text, box], number) =>
+        boxes.slice(number + 1).filter(([, other]) => meet(box, other)).map(([other]) => `${text} | ${other}`));
+})"""
+"""Texts of one picture of which one lies over the other; letters are lower than their boxes."""
+
 CONTRAST = """() => {
     const channels = (colour) => colour.match(/[0-9.]+/g).map(Number);
     const light = (colour) => {
@@ -384,7 +396,27 @@ def test_every_moment_fits_the_screen_and_can_be_read(
         assert page.evaluate("document.scrollingElement.scrollHeight <= innerHeight")
         assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
         assert page.evaluate(CLIPPED) == []
+        assert page.evaluate(OVERLAPPING) == []
         assert page.evaluate(CONTRAST) == []
+
+
+@pytest.fixture(params=["virtual-memory", "pool", "contiguous", "from-reset"])
+def other_lecture(request: pytest.FixtureRequest) -> Iterator[Served]:
+    with serving(Player(read(shipped(request.param)))) as found:
+        yield found
+
+
+def test_no_picture_of_other_lectures_has_texts_over_each_other(other_lecture: Served, open_page: Open) -> None:
+    page, player = open_page(other_lecture.url), other_lecture.face.player
+    for number in range(len(player.timeline)):
+        go_to(page, number)
+        for panel in ("mdl", "pool", "frames"):
+            tab = page.locator(f"#tab-{panel}")
+            if tab.is_enabled():
+                tab.click()
+            assert page.evaluate(CLIPPED) == []
+            assert page.evaluate(OVERLAPPING) == []
+        keep(page, f"{player.timeline.scenario}-{number:02}")
 
 
 @pytest.fixture
@@ -399,6 +431,8 @@ def test_the_page_speaks_turkish(turkish: Served, open_page: Open) -> None:
     expect(page.locator("#story h1")).to_have_text("İki yürüyüş, tek çerçeve")
     expect(page.locator("#tab-memory")).to_have_text("Bellek")
     assert page.evaluate("document.documentElement.lang") == "tr"
+    press(page, "t")
+    expect(page.locator("#toast")).to_have_text(Text("light").in_language("tr"))
     keep(page, "turkish")
 
 

@@ -121,7 +121,7 @@ function resize(factor) {
 function retheme() {
   const root = document.documentElement;
   root.dataset.theme = themes[(themes.indexOf(root.dataset.theme) + 1) % themes.length];
-  say(root.dataset.theme);
+  say(setup.labels[root.dataset.theme]);
 }
 
 function toggle(selector) {

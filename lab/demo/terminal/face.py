@@ -342,7 +342,7 @@ class TerminalFace(App[None]):
         rows = [row_of(line) for line in report_lines(report)]
         if report.schema == "lab.walk/1":
             width = self.size.width * 92 // 100 - 8
-            rows = [*draw_walk(Walked("", walk_diagram(report.data)), width, {}), (), *rows]
+            rows = [*draw_walk(Walked("", walk_diagram(report.data)), width, {}, "", self.language), (), *rows]
         return rows
 
     # ----------------------------------------------------------------------------------------------------- drawing ----
@@ -375,7 +375,7 @@ class TerminalFace(App[None]):
         self.query_one("#head", Static).update(self._head(shown))
         self.query_one("#title", Static).update(Content(f"{shown.number}  {shown.title}"))
         changed = {each.entry_address: each.differing for each in shown.changes or ()}
-        rows = draw_walks(shown.walks, places.walk, places.walk_height, changed, self._word("same"))
+        rows = draw_walks(shown.walks, places.walk, places.walk_height, changed, self.language)
         self.query_one("#walk", Static).update(content_of(rows))
         self.query_one("#story", Pane).show(story(shown, places.story, self.language))
         self._draw_panels(shown, places, self.size.height - AROUND - len(rows))

@@ -196,7 +196,11 @@ def _mdl(scene: Scene, width: int, language: str) -> list[Row]:
 def _mdl_pages(mdl: MdlPicture, language: str) -> Iterator[Row]:
     for number, page in enumerate(mdl.pages):
         frame = "—" if page.frame is None else f"{page.frame:x}"
-        yield Piece(f"[{number}] ", looks.MUTED), Piece("frame ", looks.MUTED), Piece(frame, "bold $lab-physical")
+        yield (
+            Piece(f"[{number}] ", looks.MUTED),
+            Piece(f"{name_in('frame', language)} ", looks.MUTED),
+            Piece(frame, "bold $lab-physical"),
+        )
         for name, entry in (("buffer", page.buffer), ("system mapping", page.mapping)):
             if entry is not None:
                 yield _mdl_entry(name_in(name, language), entry, page.frame)

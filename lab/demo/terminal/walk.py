@@ -24,7 +24,10 @@ from dataclasses import dataclass
 from lab.demo.scene import Walked
 from lab.demo.terminal import looks
 from lab.demo.terminal.canvas import Canvas, Piece, Row, cut
+from lab.demo.terminal.words import WORDS
+from lab.demo.words import name_in
 from lab.render.diagram import AddressField, Diagram, Hop
+from lab.texts import ENGLISH
 from lab.x86.address import PhysicalAddress
 from lab.x86.levels import size_text
 
@@ -35,19 +38,24 @@ FRAME_LETTERS = 15
 
 
 def draw_walks(
-    walks: Sequence[Walked], width: int, height: int, changed: Mapping[PhysicalAddress, int], same: str = "same frame"
+    walks: Sequence[Walked],
+    width: int,
+    height: int,
+    changed: Mapping[PhysicalAddress, int],
+    language: str = ENGLISH,
 ) -> list[Row]:
     """As many walks as fit into the height as pictures, all others as a line.
 
-    `changed` are masks of the bits that an entry, by its address, has just got or lost; `same` is said of a walk that
-    leads to the frame of one above it.
+    `changed` are masks of the bits that an entry, by its address, has just got or lost. Of a walk that leads to the
+    frame of one above it that is said.
     """
     rows: list[Row] = []
+    same = WORDS["same"].in_language(language)
     frames: set[PhysicalAddress] = set()
     for number, walked in enumerate(walks):
         frame = walked.diagram.frame
         known = same if frame in frames else ""
-        picture = draw_walk(walked, width, changed, known)
+        picture = draw_walk(walked, width, changed, known, language)
         left = len(walks) - number - 1
         if number == 0 or len(rows) + 1 + len(picture) + left <= height:
             rows += [*([()] if rows else []), *picture]
@@ -58,10 +66,13 @@ def draw_walks(
     return rows
 
 
-def draw_walk(walked: Walked, width: int, changed: Mapping[PhysicalAddress, int], known: str = "") -> list[Row]:
+def draw_walk(
+    walked: Walked, width: int, changed: Mapping[PhysicalAddress, int], known: str = "", language: str = ENGLISH
+) -> list[Row]:
     """One walk as a picture; `known` is what is to be said of a frame to which a walk above led, too."""
-    drawing = _Drawing(walked.diagram, _plan(walked.diagram, width), changed, known)
-    return [cut(_heading(walked), width), *drawing.rows(), *_verdict(walked.diagram, width)]
+    title = known or name_in("frame", language)
+    drawing = _Drawing(walked.diagram, _plan(walked.diagram, width), changed, title, is_known=bool(known))
+    return [cut(_heading(walked), width), *drawing.rows(), *_verdict(walked.diagram, width, language)]
 
 
 # ----------------------------------------------------------------------------------------------------- in words ----
@@ -90,15 +101,21 @@ def _short(walked: Walked, width: int, known: str) -> Row:
     return cut((label, address, Piece(f"  {way}", looks.MUTED), *rest, *same), width)
 
 
-def _verdict(diagram: Diagram, width: int) -> Iterator[Row]:
+def _verdict(diagram: Diagram, width: int, language: str) -> Iterator[Row]:
     """What the address is good for, and which level forbids what."""
     if diagram.physical is None:
-        head = Piece(f"✗ {diagram.fault_level} {diagram.fault}".replace("✗  ", "✗ "), looks.BAD)
+        fault = diagram.fault.in_language(language)
+        head = Piece(f"✗ {diagram.fault_level} {fault}".replace("✗  ", "✗ "), looks.BAD)
     else:
         rights = f"supervisor {diagram.supervisor}  user {diagram.user}"
         head = Piece(f"{size_text(diagram.page_size)}  {diagram.memory_type}  {rights}", "$lab-rights")
-    denied = [f"✗ {hop.level}: {each}" for hop in diagram.hops for each in hop.decides if diagram.physical is not None]
-    denied += [f"✗ {each}" for each in diagram.denials]
+    denied = [
+        f"✗ {hop.level}: {each.in_language(language)}"
+        for hop in diagram.hops
+        for each in hop.decides
+        if diagram.physical is not None
+    ]
+    denied += [f"✗ {each.in_language(language)}" for each in diagram.denials]
     row = [head]
     for each in denied:
         if sum(len(piece.text) for piece in row) + 2 + len(each) > width:
@@ -177,11 +194,14 @@ NUMBERS, BITS, FALL, BOX = 0, 1, 2, 3
 class _Drawing:
     """One picture, part by part."""
 
-    def __init__(self, diagram: Diagram, plan: _Plan, changed: Mapping[PhysicalAddress, int], known: str) -> None:
+    def __init__(
+        self, diagram: Diagram, plan: _Plan, changed: Mapping[PhysicalAddress, int], title: str, *, is_known: bool
+    ) -> None:
         self.diagram = diagram
         self.plan = plan
         self.changed = changed
-        self.known = known
+        self.title = title  # of the frame
+        self.is_known = is_known
         room = plan.tables[0].width + plan.gap - 1
         self.flags = [textwrap.wrap(" ".join(hop.flags), room) for hop in diagram.hops]
         self.bottom = BOX + 1 + plan.lines
@@ -299,12 +319,11 @@ class _Drawing:
         column, physical = self.plan.frame, self.diagram.physical
         if physical is None or self.diagram.frame is None:
             self._box(column, "", letters="┌╌┐╎└┘")
-            self.canvas.put(column.x + 2, BOX, "frame", looks.MUTED)
+            self.canvas.put(column.x + 2, BOX, self.title, looks.MUTED)
             return
-        heavy = bool(self.known)
-        title = self.known if heavy else "frame"
+        heavy = self.is_known
         self._box(
-            column, title, style=looks.GOOD if heavy else "$lab-physical", letters="╔═╗║╚╝" if heavy else "┌─┐│└┘"
+            column, self.title, style=looks.GOOD if heavy else "$lab-physical", letters="╔═╗║╚╝" if heavy else "┌─┐│└┘"
         )
         if self.plan.lines == 1:
             self.canvas.put(column.x + 2, BOX + 1, str(physical), "bold $lab-physical")
