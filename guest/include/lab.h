@@ -44,6 +44,7 @@ struct lab_export {
 #define NT_EXPORT(symbol) LAB_EXPORT_ENTRY(symbol, #symbol, symbol, NULL, LAB_EXPORT_NT, NULL)
 #define NT_EXPORT_AS(name, symbol) LAB_EXPORT_ALIAS(__COUNTER__, name, symbol) /* a second name, or C's own */
 #define NT_EXPORT_DATA(symbol) LAB_EXPORT_ENTRY(symbol, #symbol, &symbol, NULL, LAB_EXPORT_NT_DATA, NULL)
+/* To `lab call`, a u64 named address, base, source or destination is virtual, one named physical is physical. */
 #define LAB_COMMAND(symbol, help) LAB_EXPORT_ENTRY(symbol, #symbol, symbol, help, LAB_EXPORT_COMMAND, NULL)
 
 /* A call that takes, gives back, describes, maps or translates memory: drivers come to it by a gate (memory/gate.S). */
