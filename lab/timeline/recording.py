@@ -17,7 +17,8 @@ object, and in the second stream, are pages of 4096 bytes: in the second those t
 the PFN database is, which pack ten times as well under a delta filter. A page that a frame did not hold first is the
 exclusive or with what it held before. Pages are numbered through both streams, and kept once.
 
-What a file says is not trusted: it is checked against its types, and what it unpacks to is bounded.
+What a file says is not trusted: it is checked against its types, and what it unpacks to is bounded, and so is what the
+moments made of it hold. What is written is held to the same bounds.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ RECORD = 48
 """Bytes of a record of the PFN database, as on 64-bit Windows."""
 
 LARGEST = 256 << 20
-"""Bytes that a recording may unpack to."""
+"""Bytes that a recording may unpack to, and that the pages of all its moments may have together."""
+
+LARGEST_FACTS = 32 << 20
+"""Bytes of the JSON object, of which Python makes many times as much; those of the lab have less than 1 MiB."""
 
 LARGEST_TYPE = 16 << 20
 """Bytes of the largest structure or variable that a recorded kernel may claim to have."""
@@ -139,6 +143,9 @@ def read(path: Path) -> Timeline:
 
 def to_bytes(timeline: Timeline) -> bytes:
     """A Timeline as the content of a file: the same bytes for the same moments."""
+    too_much = f"{timeline.scenario} changed too much memory for a recording; use a machine with less --ram"
+    if sum(len(moment.pages) for moment in timeline) * PAGE_SIZE > LARGEST:
+        raise LabError(too_much)
     pages = _Pages()
     moments = [_moment_data(moment, pages.add(moment.pages)) for moment in timeline]
     facts = {
@@ -154,8 +161,10 @@ def to_bytes(timeline: Timeline) -> bytes:
     }
     text = json.dumps(facts, separators=(",", ":"), ensure_ascii=False).encode()
     streams = LENGTH.pack(len(text)) + text + b"".join(pages.others), b"".join(pages.records)
+    if len(text) > LARGEST_FACTS:
+        raise LabError(f"{timeline.scenario} has too many moments for a recording")
     if max(map(len, streams)) > LARGEST:
-        raise LabError(f"{timeline.scenario} changed too much memory for a recording; use a machine with less --ram")
+        raise LabError(too_much)
     first, second = (_pack(each, kind) for each, kind in zip(streams, (CODE_FILTERS, RECORD_FILTERS), strict=True))
     head = HEADER.pack(MAGIC, VERSION, len(first) + len(second), len(first), *map(len, streams))
     return head + hashlib.sha256(head + first + second).digest() + first + second
@@ -256,6 +265,8 @@ def _timeline(head: bytes, body: bytes) -> Timeline:
     first = _unpack(body[:split], sizes[0], CODE_FILTERS)
     records = _unpack(body[split:], sizes[1], RECORD_FILTERS)
     (length,) = LENGTH.unpack_from(first)
+    if length > LARGEST_FACTS:
+        raise BadData(f"its facts take {length} bytes")
     start = LENGTH.size + length
     facts = json.loads(first[LENGTH.size : start].decode())
     others, arrays = facts["pages"]
@@ -269,6 +280,9 @@ def _timeline(head: bytes, body: bytes) -> Timeline:
     )
     timeline.outcome, timeline.message = decode(str, facts["outcome"]), decode(str, facts["message"])
     held: dict[int, bytes] = {}
+    count = sum(len(each["pages"][0]) for each in facts["moments"])
+    if count * PAGE_SIZE > LARGEST:
+        raise BadData(f"its moments hold {count} pages")
     for each in facts["moments"]:
         timeline.append(_moment(each, pages, held))
     return timeline

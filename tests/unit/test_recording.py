@@ -226,6 +226,33 @@ def test_what_unpacks_to_more_than_it_says_is_not_unpacked() -> None:
         from_bytes(sealed(b"", b"", 1 << 40))
 
 
+def test_what_the_moments_hold_is_bounded(data: bytes) -> None:
+    def mention(facts: dict[str, Any]) -> None:
+        for moment in facts["moments"]:
+            moment["pages"] = [[1] * 20000, [0] * 20000]
+
+    with pytest.raises(LabError, match="damaged: its moments hold 80000 pages"):
+        from_bytes(edited(data, mention))
+
+
+def test_what_is_written_is_held_to_the_bounds_of_what_is_read(
+    timeline: Timeline, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "LARGEST_FACTS", 1000)
+    with pytest.raises(LabError, match="too many moments"):
+        to_bytes(timeline)
+    with pytest.raises(LabError, match="damaged: its facts take"):
+        from_bytes(data)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(recording, "LARGEST", 1 << 20)
+    copies = Timeline("copies", Text("copies"), banks=BANKS)
+    pages = dict.fromkeys(range(500), b"copy" * 1024)
+    copies.append(Moment(Step(0, Text("copies"), Text()), Registers(), PagingState(), pages))
+    with pytest.raises(LabError, match="copies changed too much memory for a recording"):
+        to_bytes(copies)
+
+
 # -------------------------------------------------------------------------------------------------------- places ----
 
 
