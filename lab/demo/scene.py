@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +19,7 @@ from lab.errors import LabError
 from lab.render.diagram import Diagram, walk_diagram
 from lab.texts import ENGLISH
 from lab.views.changes import change_lines
-from lab.views.report import Json, Line, Report, Role
+from lab.views.report import Line, Report
 from lab.views.walk import walk_data
 from lab.x86.address import PhysicalAddress, VirtualAddress
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lab.snapshot.changes import EntryChange
     from lab.timeline import Moment, Timeline
 
-__all__ = ["Scene", "Walked", "Change", "MemoryBytes", "Excerpt", "scene", "to_json"]
+__all__ = ["Scene", "Walked", "Change", "MemoryBytes", "Excerpt", "scene"]
 
 MEMORY_BYTES = 64
 """How much is shown of the memory behind an address."""
@@ -98,7 +98,7 @@ class Excerpt:
 class Scene:
     """One moment of a lecture, `number` of 0 to `last`.
 
-    A `question` is asked before the moment is shown, `answer` is part of it. `next_title` is for the speaker.
+    A `question` is asked before the moment is shown, `answer` is part of it.
     """
 
     scenario: str
@@ -110,7 +110,6 @@ class Scene:
     notes: str
     question: str
     answer: str
-    next_title: str
     halts: tuple[Halt, ...]
     changes: tuple[Change, ...] | None
     agreements: tuple[Agreement, ...]
@@ -141,7 +140,6 @@ def scene(timeline: Timeline, number: int, language: str = ENGLISH) -> Scene:
     step, snapshot = moment.step, timeline.snapshot(number)
     before = timeline.snapshot(number - 1) if number else None
     walks = tuple(_walks(timeline, number, snapshot))
-    following = timeline[number + 1].step.title.in_language(language) if number + 1 < len(timeline) else ""
     return Scene(
         scenario=timeline.scenario,
         lecture=timeline.title.in_language(language),
@@ -152,7 +150,6 @@ def scene(timeline: Timeline, number: int, language: str = ENGLISH) -> Scene:
         notes=step.notes.in_language(language),
         question=step.question.in_language(language),
         answer=step.answer.in_language(language),
-        next_title=following,
         halts=step.halts,
         changes=None if step.changes is None else tuple(map(_change, step.changes)),
         agreements=step.agreements,
@@ -262,32 +259,3 @@ def _excerpt(timeline: Timeline, number: int) -> Excerpt | None:
     lines = timeline.sources[source.name].splitlines()
     first = max(1, source.line - AROUND)
     return Excerpt(source.name, first, tuple(lines[first - 1 : source.line + AROUND]), source.line)
-
-
-# ------------------------------------------------------------------------------------------------------------ JSON ----
-
-
-def to_json(value: object) -> Json:
-    """A scene, or any part of one, as JSON: addresses as they print, bytes as hexadecimal digits, roles by name.
-
-    >>> to_json(MemoryBytes(PhysicalAddress(0x6C000), b"one", (0,)))
-    {'address': 'pa:0x000006c000', 'data': '6f6e65', 'changed': [0]}
-    """
-    match value:
-        case Report():
-            found: Json = value.to_json()
-        case VirtualAddress() | PhysicalAddress() | Role():
-            found = value.value if isinstance(value, Role) else str(value)
-        case bytes():
-            found = value.hex()
-        case None | bool() | int() | float() | str():
-            found = value
-        case _ if hasattr(value, "_asdict"):
-            found = {name: to_json(part) for name, part in value._asdict().items()}
-        case tuple() | list():
-            found = [to_json(part) for part in value]
-        case _ if is_dataclass(value):
-            found = {each.name: to_json(getattr(value, each.name)) for each in fields(value)}
-        case _:
-            raise TypeError(f"a scene holds no {type(value).__name__}")
-    return found

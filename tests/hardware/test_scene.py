@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from lab.demo.scene import scene, to_json
+from lab.demo.scene import scene
 from lab.scenarios import all_scenarios
 from lab.timeline import Timeline
 from lab.timeline.recorder import Recorder
@@ -29,10 +27,7 @@ def test_one_address_in_two_spaces_is_walked_in_the_one_that_a_step_is_about() -
     assert frames["A"] != frames["B"]
 
 
-def test_a_scene_is_plain_data() -> None:
+def test_both_addresses_of_a_page_lead_to_one_frame() -> None:
     timeline = played("mdl-remap")
-    for number in range(len(timeline)):
-        data = json.loads(json.dumps(to_json(scene(timeline, number, "tr"))))
-        assert (data["number"], data["last"]) == (number, len(timeline) - 1)
     remapped = next(each for each in (scene(timeline, i) for i in range(len(timeline))) if len(each.walks) == 2)
     assert len({each.diagram.frame for each in remapped.walks}) == 1
