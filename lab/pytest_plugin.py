@@ -201,7 +201,14 @@ def _wish(item: pytest.Item) -> Wish:
 def _argument(item: pytest.Item, marker: str) -> str | None:
     """What the nearest marker of that name was given."""
     mark = item.get_closest_marker(marker)
-    return None if mark is None else str(mark.args[0])
+    if mark is None:
+        return None
+    if not mark.args:
+        from lab.errors import UsageError
+
+        usage = next(each for each in MARKERS if each.startswith(f"{marker}("))
+        raise UsageError(f"@pytest.mark.{marker} has no argument, and needs one: {usage}")
+    return str(mark.args[0])
 
 
 def _kernel_of(item: pytest.Item) -> Path | None:

@@ -147,13 +147,16 @@ def test_impossible_wishes_fail(pytester: pytest.Pytester) -> None:
 
         @pytest.mark.machine_options(wheels=4)
         def test_wheels(machine): ...
+
+        @pytest.mark.cpu()
+        def test_no_cpu(machine): ...
         """
     )
     result = run(pytester)
-    result.assert_outcomes(errors=4)
-    result.stdout.fnmatch_lines(
-        ["*'plenty' is not a size*", "*abacus*", "*no kernel image at *nowhere.elf*", "*argument 'wheels'*"]
-    )
+    result.assert_outcomes(errors=5)
+    sentences = ["*'plenty' is not a size*", "*abacus*", "*no kernel image at *nowhere.elf*", "*argument 'wheels'*"]
+    sentences += ["*@pytest.mark.cpu has no argument, and needs one: cpu(model): *"]
+    result.stdout.fnmatch_lines(sentences)
 
 
 def test_workers_have_guests_of_their_own(pytester: pytest.Pytester) -> None:
