@@ -20,7 +20,7 @@ from lab.texts import Text
 from lab.timeline import Timeline
 from lab.timeline.recorder import Recorder
 from tests.terminal.conftest import in_a_loop, sitting_before
-from tests.unit.made_up import made_up_timeline
+from tests.unit.made_up import DyingRecorder, made_up_timeline
 
 # ------------------------------------------------------------------------------------------------------ moving ----
 
@@ -132,6 +132,17 @@ async def test_the_prompt_answers_with_any_view(key: str) -> None:
 
         assert "=> pa:" not in seat.text
         assert seat.lines[1].strip().startswith("1 ")
+
+
+@in_a_loop
+async def test_a_view_of_a_live_machine_draws_nothing_anew() -> None:
+    live = DyingRecorder(made_up_timeline(question_at=None), lives=9)
+    async with sitting_before(Player(live=live)) as seat:  # type: ignore[arg-type]
+        drawn = seat.face._scene
+        await seat.press("colon")
+        await seat.type("walk rip")
+        assert f"{SIGN} walk rip" in seat.text
+        assert seat.face._scene is drawn
 
 
 @in_a_loop
