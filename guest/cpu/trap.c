@@ -16,9 +16,9 @@ struct guard {
     struct guard *outer;
     u64 stack;
     u64 irql;   /* to go back to */
-    bool ended; /* by an exception */
-    u64 cr2;
-    struct lab_registers registers;
+    bool ended; /* by an exception, which these tell of */
+    struct lab_registers *ret_registers;
+    u64 *ret_cr2;
 };
 
 /* The innermost; NULL when a fault shall take its Windows course. */
@@ -109,8 +109,8 @@ static bool can_be_guarded(u64 vector) {
 /* Goes on where the guarded call was made, with its stack; the rest of the guest does not notice. */
 static void end_guarded_call(struct guard *guard, struct lab_registers *registers, u64 cr2) {
     guard->ended = true;
-    guard->registers = *registers;
-    guard->cr2 = cr2;
+    *guard->ret_registers = *registers;
+    *guard->ret_cr2 = cr2;
     registers->rip = (u64)trap_leave_call;
     registers->rsp = guard->stack;
     registers->cs = SELECTOR_KERNEL_CODE;
@@ -135,15 +135,12 @@ struct guard *trap_set_guard(struct guard *guard) {
 
 bool trap_guarded_call(const void *function, const u64 arguments[LAB_ARGUMENTS], bool watched, u64 *ret,
                        struct lab_registers *ret_registers, u64 *ret_cr2) {
-    struct guard guard = {.outer = current_guard, .irql = read_cr8()};
+    struct guard guard = {
+        .outer = current_guard, .irql = read_cr8(), .ret_registers = ret_registers, .ret_cr2 = ret_cr2};
     current_guard = &guard;
     *ret = trap_enter_call(function, arguments, &guard.stack, watched);
     current_guard = guard.outer;
-    if (!guard.ended)
-        return true;
-    *ret_registers = guard.registers;
-    *ret_cr2 = guard.cr2;
-    return false;
+    return !guard.ended;
 }
 
 u64 trap_call(const void *function, const u64 arguments[LAB_ARGUMENTS]) {
