@@ -1,24 +1,33 @@
 /*
- * mailbox.S - the way by which a debugger has the guest call a function.
+ * mailbox.S - the two ways by which a debugger has the guest call a function.
  */
 #include "cpu/registers.inc"
 
     .text
 
 /*
+ * Not a function: where a debugger lets the guest go on instead of at lab_mailbox.detour_from. It goes on there after the
+ * call that is staged, as if nothing had happened.
+ */
+    .globl mailbox_detour
+mailbox_detour:
+    pushq lab_mailbox + 40(%rip)    /* .detour_from */
+
+/*
  * void mailbox_call_staged(void)
  *
- * A debugger puts back every register that it finds changed by the call, with a packet for each. It finds none changed
- * but those it has set itself. The eight bytes below the registers align the stack by 16.
+ * A debugger that calls a function puts back every register that it finds changed, with a packet for each. It finds none
+ * changed but those it has set itself.
  */
     .globl mailbox_call_staged
 mailbox_call_staged:
     pushfq
     push_registers
-    subq $8, %rsp
     cld
+    movq %rsp, %rbx
+    andq $-16, %rsp
     call mailbox_answer_staged
-    addq $8, %rsp
+    movq %rbx, %rsp
     pop_registers
     popfq
     ret

@@ -7,8 +7,5 @@
 
 _Noreturn void mailbox_serve(void);
 
-/* Makes the call that is staged in the mailbox, guarded. For debuggers: every register is afterwards what it was. */
-void mailbox_call_staged(void);
-
-/* What that calls. */
+/* What the ways in of mailbox.S call. */
 void mailbox_answer_staged(void);

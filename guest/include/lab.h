@@ -167,7 +167,8 @@ struct lab_bugcheck {
  * and sets `completed` to the same number. A guest that has idled for a while sets `asleep`, looks once more and
  * sleeps in HLT; whoever finds `asleep` set after a request sends any byte to the serial port.
  *
- * A debugger needs none of that: it writes `staged` and has the guest call mailbox_call_staged, whatever it is doing.
+ * A debugger needs none of that: it writes `staged` and has the guest call mailbox_call_staged, whatever it is doing,
+ * or go on at mailbox_detour instead of where it was stopped.
  */
 struct lab_mailbox {
     u64 magic;
@@ -175,6 +176,8 @@ struct lab_mailbox {
     volatile u64 requested;
     volatile u64 completed;
     volatile u64 asleep;
+    u64 detour_from;           /* where a detour began, and ends */
+    volatile u64 staged_calls; /* calls of `staged` that have returned */
     struct lab_request request;
     struct lab_reply reply;
     struct lab_request staged; /* what mailbox_call_staged is to call, any function at all */

@@ -347,6 +347,20 @@ class Gdb:
         self._catch_up()
         return self._running
 
+    def detour(self, way: int, note: Callable[[int], None]) -> bool:
+        """Stop the running guest, tell `note` where, and let it go on at `way`; False if it was stopped already.
+
+        That is up to the code at `way`: to leave everything as it was, and to end where the guest was stopped.
+        """
+        stop = self.interrupt()
+        if stop is None or stop.signal != INTERRUPTED:
+            self._stops += [stop] if stop else []
+            return False
+        note(int(stop.address))
+        self._running = True
+        self.command(f"-exec-jump *{way:#x}")
+        return True
+
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Stop the guest for the duration of the block; it runs on afterwards if it was running before."""

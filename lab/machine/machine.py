@@ -574,16 +574,26 @@ class Machine:
     def gdb_call(self, function: str | int, *arguments: int, timeout: float = CALL_TIMEOUT) -> CallResult:
         """Call a guest function through GDB, whatever the guest is doing, and return its result.
 
-        The mailbox is not used: it also works at a breakpoint, and breakpoints inside the function are met. Raises
-        GdbError when the guest stops before the function has returned.
+        No request is made of the mailbox: it also works at a breakpoint, and breakpoints inside the function are met. A
+        guest that runs is stopped, and makes the call on its way on; one that stands is made to by GDB's own call, and
+        stands there again. Raises GdbError when the guest stops before the function has returned.
         """
-        target, mailbox = self._target(function, len(arguments)), self.mailbox
-        call_staged = self.kernel.symbol("mailbox_call_staged").address
-        with self.gdb.stopped():
-            mailbox.stage(target.address, arguments)
-            mailbox.ring()  # a halted CPU does not go on by itself, wherever its instruction pointer points
-            self.gdb.call(call_staged, timeout=timeout)
+        target, mailbox, gdb = self._target(function, len(arguments)), self.mailbox, self.gdb
+        has_returned = mailbox.stage(target.address, arguments)
+        on_its_way = gdb.detour(self.kernel.symbol("mailbox_detour").address, mailbox.end_detour_at)
+        mailbox.ring()  # a halted CPU does not go on by itself, wherever its instruction pointer points
+        if not on_its_way:
+            gdb.call(self.kernel.symbol("mailbox_call_staged").address, timeout=timeout)
+        elif not wait_until(has_returned, timeout, alive=lambda: self._check_detour(gdb, target)):
+            raise autopsy.timeout(self, f"return from {target.name}", timeout)
         return target.result(mailbox.staged_reply())
+
+    def _check_detour(self, gdb: Gdb, target: Target) -> None:
+        from lab.machine.gdb import GdbError
+
+        self.check(f"during the call of {target.name}")
+        if not gdb.is_running:
+            raise GdbError(f"call of {target.name}", "the guest stopped before it had returned")
 
     def _target(self, function: str | int, count: int) -> Target:
         target = self._targets.get(function)

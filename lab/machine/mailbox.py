@@ -93,8 +93,8 @@ class Mailbox:
         # Words are written by one instruction each: a guest never sees half of one.
         self._words = self._bytes.cast("Q")
         self._at = {name: field.offset // 8 for name, field in self._structure.fields.items()}
-        self._phase, self._requested, self._completed, self._asleep = (
-            self._at[name] for name in ("phase", "requested", "completed", "asleep")
+        self._phase, self._requested, self._completed, self._asleep, self._staged_calls = (
+            self._at[name] for name in ("phase", "requested", "completed", "asleep", "staged_calls")
         )
         self._argument = image.structure("lab_request").field("argument").offset // 8
         self._ready, self._bugchecked = image.constant("LAB_READY"), image.constant("LAB_BUGCHECKED")
@@ -239,9 +239,16 @@ class Mailbox:
 
     # ----------------------------------------------------------------------------------------- calls without it ----
 
-    def stage(self, function: int, arguments: Sequence[int]) -> None:
-        """Prepare a guarded call for the guest's mailbox_call_staged, which somebody else has it run."""
+    def stage(self, function: int, arguments: Sequence[int]) -> Callable[[], bool]:
+        """Prepare a guarded call that a debugger has the guest make; return what tells whether it has returned."""
         self._write("staged", function, arguments, 0)
+        words, staged_calls = self._words, self._staged_calls
+        before = words[staged_calls]
+        return lambda: bool(words[staged_calls] != before)
+
+    def end_detour_at(self, address: int) -> None:
+        """Tell where the guest goes on after its next mailbox_detour."""
+        self._words[self._at["detour_from"]] = address
 
     def staged_reply(self) -> Reply:
         """Read what became of the staged call."""

@@ -139,6 +139,30 @@ def test_call_through_gdb_in_the_midst_of_another(machine: Machine) -> None:
     assert call.wait().result == 2
 
 
+def test_calls_through_gdb_go_unnoticed_by_what_runs(machine: Machine) -> None:
+    data = bytes(range(256)) * 8
+    call = machine.post("KeStallExecutionProcessor", 100_000)
+    assert [machine.gdb_call("lab_ping", number).result for number in range(20)] == list(range(1, 21))
+    assert not machine.mailbox.is_idle, "the calls came in the midst of the other one"
+    assert call.wait().ok
+
+    seen = bytearray(len(data))
+    copy = machine.post("copy", seen, data, len(data))
+    machine.gdb_call("lab_ping", 1)
+    assert copy.wait().ok
+    assert seen == data
+
+
+def test_a_call_through_gdb_meets_breakpoints(machine: Machine) -> None:
+    met = machine.gdb.break_at(machine.kernel.export("lab_ping").address)
+    with pytest.raises(GdbError, match="call of lab_ping"):
+        machine.gdb_call("lab_ping", 41)
+    assert machine.gdb.registers()["rcx"] == 41, "the guest stands at the breakpoint"
+    machine.gdb.delete(met)
+    machine.gdb.continue_()
+    assert machine.call.lab_ping(1).result == 2, "it went on, and back to where it was"
+
+
 def test_fault_in_a_call_through_gdb(machine: Machine) -> None:
     result = machine.gdb_call("read_u64", 0xFFFF_F880_DEAD_0000)
     assert result.exception is not None
