@@ -169,7 +169,7 @@ class Gdb:
         except BaseException:
             self._unlock()
             raise
-        self._running = len(attaching) > 1
+        self._running = len(attaching) > 1  # the second command lets it run
 
     def command(self, command: str, *, timeout: float = ANSWER_TIMEOUT) -> Mapping[str, object]:
         """Send one MI command and return the fields of its reply.
@@ -315,10 +315,13 @@ class Gdb:
 
     def continue_(self) -> None:
         """Let the guest run. What it stopped for before is forgotten."""
+        self._resume("-exec-continue")
+
+    def _resume(self, command: str) -> None:
         self._stops.clear()
         self._running = True  # beforehand: the next stop may come with the reply
         try:
-            self.command("-exec-continue")
+            self.command(command)
         except GdbError:
             self._running = False
             raise
@@ -352,26 +355,33 @@ class Gdb:
 
         That is up to the code at `way`: to leave everything as it was, and to end where the guest was stopped.
         """
-        stop = self.interrupt()
-        if stop is None or stop.signal != INTERRUPTED:
-            self._stops += [stop] if stop else []
+        stop = self._pause()
+        if stop is None:
             return False
         note(int(stop.address))
-        self._running = True
-        self.command(f"-exec-jump *{way:#x}")
+        self._resume(f"-exec-jump *{way:#x}")
         return True
+
+    def _pause(self) -> Stop | None:
+        """Stop the running guest; None where it stood already, or has just met a breakpoint by itself.
+
+        Somebody is waiting for that breakpoint, so it is kept for `wait_stopped`.
+        """
+        stop = self.interrupt()
+        if stop is not None and stop.signal != INTERRUPTED:
+            self._stops.append(stop)
+            return None
+        return stop
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Stop the guest for the duration of the block; it runs on afterwards if it was running before."""
-        stop = self.interrupt()
+        stop = self._pause()
         try:
             yield
         finally:
-            if stop is not None and stop.signal == INTERRUPTED:
+            if stop is not None:
                 self.continue_()
-            elif stop is not None:
-                self._stops.append(stop)  # it has just met a breakpoint by itself: somebody is waiting for that
 
     def forget(self) -> None:
         """Ask the stopped guest anew for registers and memory: it was taken back to another moment behind our back.

@@ -276,9 +276,8 @@ class Mailbox:
     def _exception(self, record: StructView, cr2: int) -> GuestException:
         vector, code = record["vector"], record["error_code"]
         name = self._image.enum("trap_vector").name_of(vector).replace("TRAP_", "#")
-        if vector == self._image.constant("LAB_NO_VECTOR"):
-            name = ntstatus_name(self._image, code) or f"{code:#010x}"
-        return GuestException(vector, name, code, cr2, _registers(record))
+        found = GuestException(vector, name, code, cr2, _registers(record))
+        return found if found.trapped else found._replace(name=ntstatus_name(self._image, code) or f"{code:#010x}")
 
     def _view(self) -> StructView:
         return StructView(self._address, self._structure, bytes(self._bytes), self._image)
