@@ -44,13 +44,11 @@ __all__ = [
 __getattr__ = late(
     __name__,
     {
-        "CallResult": "lab.machine.calls",
-        "GuestException": "lab.machine.mailbox",
-        "ProbeResult": "lab.machine.probe",
-        "Space": "lab.machine.space",
-        "BugCheck": "lab.kernel.mailbox",
-        **dict.fromkeys(
-            ("BackgroundMachine", "attach", "boot", "machines", "reboot", "stop"), "lab.machine.background"
-        ),
+        "lab.machine.calls": ("CallResult",),
+        "lab.machine.mailbox": ("GuestException",),
+        "lab.machine.probe": ("ProbeResult",),
+        "lab.machine.space": ("Space",),
+        "lab.kernel.mailbox": ("BugCheck",),
+        "lab.machine.background": ("BackgroundMachine", "attach", "boot", "machines", "reboot", "stop"),
     },
 )

@@ -59,47 +59,10 @@ __all__ = [
 __getattr__ = late(
     __name__,
     {
-        **dict.fromkeys(
-            (
-                "Access",
-                "AccessKind",
-                "Conditions",
-            ),
-            "lab.paging.access",
-        ),
-        **dict.fromkeys(
-            (
-                "Alias",
-                "Aliases",
-                "aliases_of",
-            ),
-            "lab.paging.aliases",
-        ),
-        **dict.fromkeys(
-            (
-                "Prediction",
-                "Update",
-                "predict",
-            ),
-            "lab.paging.prediction",
-        ),
-        **dict.fromkeys(
-            (
-                "NONE",
-                "QUIRKS",
-                "Quirk",
-                "Quirks",
-                "quirks_of",
-            ),
-            "lab.paging.quirks",
-        ),
-        **dict.fromkeys(
-            (
-                "Mapping",
-                "leaves",
-                "map_space",
-            ),
-            "lab.paging.space",
-        ),
+        "lab.paging.access": ("Access", "AccessKind", "Conditions"),
+        "lab.paging.aliases": ("Alias", "Aliases", "aliases_of"),
+        "lab.paging.prediction": ("Prediction", "Update", "predict"),
+        "lab.paging.quirks": ("NONE", "QUIRKS", "Quirk", "Quirks", "quirks_of"),
+        "lab.paging.space": ("Mapping", "leaves", "map_space"),
     },
 )

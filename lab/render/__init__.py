@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 
 __all__ = ["render_text", "render_json", "render_html", "render_svg"]
 
-__getattr__ = late(__name__, {name: f"lab.render.{name.removeprefix('render_')}" for name in __all__})
+__getattr__ = late(__name__, {f"lab.render.{name.removeprefix('render_')}": (name,) for name in __all__})

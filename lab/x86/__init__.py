@@ -47,61 +47,23 @@ __all__ = [
 __getattr__ = late(
     __name__,
     {
-        **dict.fromkeys(
-            (
-                "PhysicalAddress",
-                "VirtualAddress",
-            ),
-            "lab.x86.address",
+        "lab.x86.address": ("PhysicalAddress", "VirtualAddress"),
+        "lab.x86.caching": ("MtrrRange", "Mtrrs", "effective_type"),
+        "lab.x86.entry": ("Entry",),
+        "lab.x86.levels": ("GIB", "KIB", "MIB", "Level", "size_text"),
+        "lab.x86.registers": (
+            "CR0",
+            "CR3",
+            "CR4",
+            "EFER",
+            "PAT",
+            "RFLAGS",
+            "KeyRights",
+            "MemoryType",
+            "PageFaultCode",
+            "Vector",
         ),
-        **dict.fromkeys(
-            (
-                "MtrrRange",
-                "Mtrrs",
-                "effective_type",
-            ),
-            "lab.x86.caching",
-        ),
-        **dict.fromkeys(("Entry",), "lab.x86.entry"),
-        **dict.fromkeys(
-            (
-                "GIB",
-                "KIB",
-                "MIB",
-                "Level",
-                "size_text",
-            ),
-            "lab.x86.levels",
-        ),
-        **dict.fromkeys(
-            (
-                "CR0",
-                "CR3",
-                "CR4",
-                "EFER",
-                "PAT",
-                "RFLAGS",
-                "KeyRights",
-                "MemoryType",
-                "PageFaultCode",
-                "Vector",
-            ),
-            "lab.x86.registers",
-        ),
-        **dict.fromkeys(
-            (
-                "PagingMode",
-                "PagingState",
-            ),
-            "lab.x86.state",
-        ),
-        **dict.fromkeys(
-            (
-                "Bit",
-                "Field",
-                "Word",
-            ),
-            "lab.x86.words",
-        ),
+        "lab.x86.state": ("PagingMode", "PagingState"),
+        "lab.x86.words": ("Bit", "Field", "Word"),
     },
 )
