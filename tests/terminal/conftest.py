@@ -53,6 +53,11 @@ class Seat:
         await self._pilot.press(*text)
         await self.press("enter")
 
+    async def ask(self, line: str) -> None:
+        """Ask at the prompt, which must be closed."""
+        await self.press("colon")
+        await self.type(line)
+
     async def resize(self, width: int, height: int) -> None:
         await self._pilot.resize_terminal(width, height)
         await self.settle()

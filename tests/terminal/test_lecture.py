@@ -139,8 +139,7 @@ async def test_a_view_of_a_live_machine_draws_nothing_anew() -> None:
     live = DyingRecorder(made_up_timeline(question_at=None), lives=9)
     async with sitting_before(Player(live=live)) as seat:  # type: ignore[arg-type]
         drawn = seat.face._scene
-        await seat.press("colon")
-        await seat.type("walk rip")
+        await seat.ask("walk rip")
         assert f"{SIGN} walk rip" in seat.text
         assert seat.face._scene is drawn
 
@@ -158,11 +157,10 @@ async def test_keys_are_letters_while_something_is_typed() -> None:
 @in_a_loop
 async def test_what_cannot_be_answered_is_said() -> None:
     async with sitting_before(Player(made_up_timeline(question_at=None))) as seat:
-        await seat.press("colon")
-        await seat.type("walk [/b]nonsense")
+        await seat.ask("walk [/b]nonsense")
         assert "is not an address" in seat.text
-        await seat.press("escape", "colon")
-        await seat.type("call KeBugCheck")
+        await seat.press("escape")
+        await seat.ask("call KeBugCheck")
         assert "needs the running guest" in seat.text
 
 
@@ -301,11 +299,10 @@ async def test_the_lecture_is_played_on_a_real_guest_and_the_guest_is_asked() ->
             await seat.reach("Allocate one page")
             await seat.reach("Allocate an MDL")
 
-            await seat.press("colon")
-            await seat.type("call ExAllocatePoolWithTag NonPagedPoolNx 64 Demo")
+            await seat.ask("call ExAllocatePoolWithTag NonPagedPoolNx 64 Demo")
             assert "ExAllocatePoolWithTag = 0xfffffa80" in seat.text
-            await seat.press("escape", "colon")
-            await seat.type("probe 'mov rax, [rdi]' --reg rdi=0x10")
+            await seat.press("escape")
+            await seat.ask("probe 'mov rax, [rdi]' --reg rdi=0x10")
             assert "#PF" in seat.text
 
             await seat.press("escape")
